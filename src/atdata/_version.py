@@ -1,0 +1,3 @@
+"""The version, read by the build and by the User-Agent."""
+
+__version__ = "1.0.0.dev0"

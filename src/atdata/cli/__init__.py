@@ -1,0 +1,1 @@
+"""The ``atdata`` command: one module per command, parse, call one public function, print."""
