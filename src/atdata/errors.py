@@ -5,7 +5,7 @@
     ├── NotFoundError           (FileNotFoundError,  the thing does not exist; retrying will not help
     │                            LookupError)
     ├── InvalidRecordError      (ValueError)         data breaks its lexicon; fix the data
-    ├── UnsupportedStorageError (ValueError)         a storage variant or scheme that cannot be opened; upgrade or install
+    ├── UnsupportedStorageError (ValueError)         a storage variant or scheme we cannot open; upgrade or install
     ├── SchemaMismatchError     (TypeError)          a sample type and a schema or sample do not fit; change the type
     ├── ShardError              (tarfile.ReadError,  bytes are not a readable shard; get the shard again
     │   │                        ValueError)
