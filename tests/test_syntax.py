@@ -213,7 +213,7 @@ def test_no_text_is_both_wrong_and_accepted(raw: str) -> None:
     """Any text either parses and prints as itself, or raises the one error: nothing else escapes."""
     for parse in (parse_did, parse_nsid, parse_tid, parse_record_key, parse_cid, parse_at_uri):
         try:
-            parsed = parse(raw)  # type: ignore[operator]  # a list of different functions
+            parsed = parse(raw)
         except InvalidSyntaxError:
             continue
         if isinstance(parsed, Cid):
