@@ -11,7 +11,6 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-
 from tests.network.plugin import FOLDER, Network, post
 
 CHILD = """
