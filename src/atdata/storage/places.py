@@ -1,0 +1,178 @@
+"""From a storage to a store and its paths, in shard order.
+
+Here it is decided what may be opened: what a caller typed may be a path, a file, or join shards with ``::``; what a
+record says is held to `atdata.storage.url.check_url`, and ``file:`` to the caller's own records. A store for another
+scheme is one module, one line in `UrlStore`, and a contract test.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from atdata.errors import InvalidSyntaxError, LimitError, RefusedError, UnsupportedStorageError
+from atdata.redaction import shown
+from atdata.storage.base import Store, Stream
+from atdata.storage.file import FileStore
+from atdata.storage.union import BlobStorage, Storage, UnknownStorage, UrlStorage
+from atdata.storage.url import MAX_SHARDS, SCHEMES, check_url, expand, file_path, scheme_of, split_joined
+from atdata.syntax import Did
+
+if TYPE_CHECKING:
+    from atdata.net import Transport
+
+
+class UrlStore:
+    """Opens each URL by its scheme. Files are reached only where ``own`` is True.
+
+    Args:
+        own: The caller typed the URLs, or the caller's own repository gave them.
+        transport: For ``http`` and ``https``; None builds one when the first such URL is opened.
+        typed_hosts: Hosts that may have a private address, since the caller named them.
+    """
+
+    def __init__(self, *, own: bool, transport: "Transport | None" = None, typed_hosts: frozenset[str] = frozenset()):
+        self._own = own
+        self._transport = transport
+        self._typed_hosts = typed_hosts
+        self._http: Store | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_http": None}
+
+    def open(self, path: str, *, start: int = 0, stop: int | None = None) -> Stream:
+        """Stream the object at a URL; see `Store.open`."""
+        return self._store(path).open(path, start=start, stop=stop)
+
+    def size(self, path: str) -> int:
+        """Length of the object at a URL, in bytes."""
+        return self._store(path).size(path)
+
+    def _store(self, path: str) -> Store:
+        scheme = scheme_of(path)
+        if scheme in ("http", "https"):
+            if self._http is None:
+                self._http = _http_store(self._transport, self._typed_hosts)
+            return self._http
+        if scheme in (None, "file", "pipe"):
+            if not self._own:
+                check_url(path, own=False)
+                raise RefusedError(f"{shown(path)} is not a place of other people's shards", rule="file-url")
+            return FileStore()
+        raise _unsupported(path, scheme or "")
+
+
+def _http_store(transport: "Transport | None", typed_hosts: frozenset[str]) -> Store:
+    # Imported here, for urllib3 takes longer to import than all the rest.
+    from atdata.net import Policy, Transport
+    from atdata.storage.http import HttpStore
+
+    policy = transport.policy if transport else Policy.from_environment()
+    if typed_hosts:
+        return HttpStore(Transport(dataclasses.replace(policy, private_hosts=policy.private_hosts | typed_hosts)))
+    return HttpStore(transport or Transport(policy))
+
+
+def _unsupported(url: str, scheme: str) -> UnsupportedStorageError:
+    if scheme in SCHEMES:
+        return UnsupportedStorageError(f"{shown(url)}: this release cannot open {scheme}:// URLs yet", kind=scheme)
+    known = ", ".join(SCHEMES)
+    return UnsupportedStorageError(f"{shown(url)}: the scheme {scheme!r} is not known; known are {known}", kind=scheme)
+
+
+def typed_place(url: str, *, transport: "Transport | None" = None) -> tuple[Store, list[str]]:
+    """The store and the paths of what a caller typed: paths, files and URLs, in brace notation, joined by ``::``.
+
+    Nothing is opened. Hosts that the caller names may have private addresses; hosts they redirect to may not.
+
+    Raises:
+        InvalidSyntaxError: Braces are not balanced, or a part between ``::`` is empty.
+        LimitError: More than 100,000 shards.
+        RefusedError: ``pipe:`` or ``-``.
+        UnsupportedStorageError: A scheme that this release cannot open; the message names it.
+    """
+    paths = _expanded(split_joined(url))
+    for path in paths:
+        scheme = scheme_of(path)
+        if file_path(path) is None and scheme not in ("http", "https"):
+            raise _unsupported(path, scheme or "")
+    return UrlStore(own=True, transport=transport, typed_hosts=_hosts(paths)), paths
+
+
+def record_place(
+    storage: Storage,
+    *,
+    own: bool,
+    did: Did | None = None,
+    resolve: "Callable[[Did], str] | None" = None,
+    transport: "Transport | None" = None,
+) -> tuple[Store, list[str]]:
+    """The store and the paths of a record's storage. Nothing is opened.
+
+    Args:
+        storage: Its ``more`` must have been fetched already: all blobs stand in ``blobs``.
+        own: The caller's own repository object gave the record; never because of the DID in it.
+        did: Whose blobs they are.
+        resolve: Gives the base URL of the PDS of a DID, at the time when a blob is opened.
+        transport: Over which everything is fetched.
+
+    Raises:
+        RefusedError: A rule forbids a URL of the record; see `check_url`.
+        LimitError: More than 100,000 shards.
+        UnsupportedStorageError: A variant or scheme that this release cannot open; the message names it.
+        ValueError: Blobs without ``did`` and ``resolve``, or with ``more``.
+    """
+    if isinstance(storage, UnknownStorage):
+        raise UnsupportedStorageError(
+            f"this release cannot open storage of type {storage.type!r}; a newer one may", kind=storage.type
+        )
+    if isinstance(storage, BlobStorage):
+        return _blob_place(storage, did, resolve, transport)
+    return _url_place(storage, own, transport)
+
+
+def _url_place(storage: UrlStorage, own: bool, transport: "Transport | None") -> tuple[Store, list[str]]:
+    for url in storage.urls:
+        check_url(url, own=own)
+        scheme = scheme_of(url)
+        if scheme not in ("http", "https", "file"):
+            raise _unsupported(url, scheme or "")
+    paths = _expanded(storage.urls)
+    return UrlStore(own=own, transport=transport, typed_hosts=_hosts(paths) if own else frozenset()), paths
+
+
+def _blob_place(
+    storage: BlobStorage, did: Did | None, resolve: "Callable[[Did], str] | None", transport: "Transport | None"
+) -> tuple[Store, list[str]]:
+    if did is None or resolve is None:
+        raise ValueError("blobs need the DID of their repository and a way to find its PDS")
+    if storage.more:
+        raise ValueError("the blobs that 'more' names must be fetched and added to 'blobs' first")
+    from atdata.net import Policy, Transport
+    from atdata.storage.blob import BlobStore
+
+    store = BlobStore(did, resolve, transport or Transport(Policy.from_environment()))
+    return store, [str(blob.cid) for blob in storage.blobs]
+
+
+def _expanded(urls: Iterable[str]) -> list[str]:
+    paths: list[str] = []
+    for url in urls:
+        paths += expand(url, limit=MAX_SHARDS - len(paths))
+    if not paths:
+        raise LimitError("a dataset needs one shard at least", limit=MAX_SHARDS)
+    return paths
+
+
+def _hosts(paths: Iterable[str]) -> frozenset[str]:
+    """``host:port`` of each http URL among the paths, as `Policy.private_hosts` has them."""
+    hosts = set()
+    for path in paths:
+        if scheme_of(path) in ("http", "https"):
+            try:
+                parts = urlsplit(path)
+                port = parts.port or (443 if parts.scheme == "https" else 80)
+            except ValueError as error:
+                raise InvalidSyntaxError(f"{shown(path)} is not a URL: {error}", value=path) from error
+            hosts.add(f"{(parts.hostname or '').lower()}:{port}")
+    return frozenset(hosts)
