@@ -54,10 +54,9 @@ test-peers: $(STAMP_DEV) ## our shards read by earlier releases, webdataset, tar
 	$(BIN)/pytest -m peers
 
 bench: $(STAMP_DEV) ## measure imports, size of the installation, memory and reading
-	$(BIN)/python -m benchmarks.imports
-	$(BIN)/python -m benchmarks.install
-	$(BIN)/python -m benchmarks.memory
-	$(BIN)/python -m benchmarks.reading
+	@status=0; for benchmark in imports install memory reading; do \
+		$(BIN)/python -m benchmarks.$$benchmark || status=1; \
+	done; exit $$status
 
 clean: ## remove caches and builds, keep .venv
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
