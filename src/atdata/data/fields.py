@@ -206,7 +206,7 @@ def _plain_kind(annotation: Any, origin: Any) -> tuple[str, str | None, str | No
     if isinstance(annotation, typing.NewType):
         return _kind(annotation.__supertype__)
     cls = origin or annotation
-    if not isinstance(cls, type):  # Any, a type variable
+    if cls is Any or not isinstance(cls, type):  # Any is a class since Python 3.11; else a type variable
         return "any", None, None, cls is Any or isinstance(cls, TypeVar)
     arguments = tuple(argument for argument in get_args(annotation) if argument is not Ellipsis)
     if issubclass(cls, AbstractSet):
