@@ -1,0 +1,50 @@
+"""``atdata login``: start a session on a PDS and keep it."""
+
+import os
+import sys
+
+import click
+
+from atdata.cli.output import json_option, print_json, say
+from atdata.cli.terminal import safe
+
+PASSWORD_VARIABLE = "ATDATA_APP_PASSWORD"  # noqa: S105  the name of a variable
+
+
+@click.command(
+    "login",
+    epilog="Examples:\n\n\b\n  atdata login alice.example.com\n"
+    "  atdata login alice.example.com --password-stdin < password.txt",
+)
+@click.argument("handle")
+@click.option("--pds", metavar="URL", help="The server, where it can't be found by the handle.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from stdin.")
+@json_option
+def command(handle: str, *, pds: str | None, password_stdin: bool, as_json: bool) -> None:
+    """Log in as HANDLE (or DID) with an app password.
+
+    Make the app password in the settings of your account. It is asked for without echo; programs give it on stdin, or
+    in the variable ATDATA_APP_PASSWORD. It is not stored: the session is, readable by you alone.
+    """
+    from atdata import Client
+
+    client = Client.login(handle, _password(handle, from_stdin=password_stdin), pds=pds)
+    client.save()
+    if as_json:
+        print_json({"did": client.did, "handle": client.handle, "pds": client.pds})
+    else:
+        say(f"logged in as {safe(str(client.handle or client.did))} on {safe(str(client.pds))}")
+
+
+def _password(handle: str, *, from_stdin: bool) -> str:
+    if from_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    elif PASSWORD_VARIABLE in os.environ:
+        password = os.environ[PASSWORD_VARIABLE]
+    elif sys.stdin.isatty():
+        password = click.prompt(f"App password of {safe(handle)}", hide_input=True, err=True)
+    else:
+        raise click.UsageError(f"no terminal to ask for the password on: use --password-stdin or {PASSWORD_VARIABLE}")
+    if not password:
+        raise click.UsageError("the password is empty")
+    return password

@@ -1,0 +1,120 @@
+"""``atdata publish``: make a dataset record for shards, and upload them where that is wanted."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from atdata.cli.account import open_client
+from atdata.cli.output import json_option, print_json
+
+_EXAMPLES = """Examples:
+
+\b
+  atdata publish train-*.tar --name Digits --license CC-BY-4.0 --tag images
+  atdata publish "https://data.example.com/train-{000000..000999}.tar" --name Large --scan
+  atdata publish a.tar b.tar --name Digits --split train=0-1 --split test=1-2 --storage blobs
+  atdata publish train-*.tar --name Digits --sample-type my_package:Digit
+  atdata publish train-*.tar --name Digits --url "https://data.example.com/train-{000000..000009}.tar"
+"""
+
+
+@click.command("publish", epilog=_EXAMPLES)
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.option("--name", required=True, help="Name of the dataset, for people.")
+@click.option("--description", help="What it is; plain text or Markdown.")
+@click.option("--license", "license_", metavar="SPDX", help="Licence, for example CC-BY-4.0.")
+@click.option("--tag", "tags", metavar="WORD", multiple=True, help="A word to find it by; may be repeated.")
+@click.option(
+    "--storage",
+    type=click.Choice(["auto", "url", "blobs"]),
+    default="auto",
+    show_default=True,
+    help="Where the shards lie: at their URLs, or uploaded as blobs of the repository. auto: local files of at most "
+    "100 MB in all become blobs.",
+)
+@click.option(
+    "--url", "urls", metavar="URL", multiple=True, help="Where others find these shards, in order; may be repeated."
+)
+@click.option(
+    "--split",
+    "splits",
+    metavar="NAME=START-END",
+    multiple=True,
+    help="A named range of shards: from START, counted from 0, up to and without END; may be repeated.",
+)
+@click.option("--version", metavar="LABEL", help="Version of the dataset, for example 1.0.0.")
+@click.option("--previous", metavar="AT-URI", help="The dataset that this one replaces.")
+@click.option("--sample-type", metavar="MODULE:CLASS", help="Class of the samples, published as their schema.")
+@click.option("--scan", is_flag=True, help="Read remote shards once, to record their digests and counts.")
+@json_option
+def command(
+    sources: Sequence[str],
+    *,
+    name: str,
+    description: str | None,
+    license_: str | None,
+    tags: Sequence[str],
+    storage: str,
+    urls: Sequence[str],
+    splits: Sequence[str],
+    version: str | None,
+    previous: str | None,
+    sample_type: str | None,
+    scan: bool,
+    as_json: bool,
+) -> None:
+    """Publish shards as a dataset.
+
+    SOURCE... are paths or URLs of tar files, brace notation allowed. Prints the AT-URI of the dataset. Local shards
+    are read once for their digests and counts.
+    """
+    from atdata import DatasetPublisher
+
+    uri = DatasetPublisher(open_client()).publish_dataset(
+        list(sources),
+        name,
+        description=description,
+        license=license_,
+        tags=list(tags),
+        storage=storage,
+        urls=list(urls) or None,
+        splits=[_split(text) for text in splits],
+        version=version,
+        previous=previous,
+        sample_type=_class_at(sample_type) if sample_type else None,
+        scan=scan,
+    )
+    if as_json:
+        print_json({"uri": uri})
+    else:
+        click.echo(uri)
+
+
+def _split(text: str) -> tuple[str, int, int]:
+    """Read ``NAME=START-END``."""
+    name, equals, numbers = text.rpartition("=")
+    start, dash, end = numbers.partition("-")
+    if not (name and equals and dash and start.isdecimal() and end.isdecimal()):
+        raise click.BadParameter(f"{text!r}: the form is NAME=START-END, as in train=0-8", param_hint="--split")
+    return name, int(start), int(end)
+
+
+def _class_at(place: str) -> type:
+    """The class at ``MODULE:CLASS``; modules of the current folder are found, as with ``python -m``."""
+    module_name, colon, class_name = place.partition(":")
+    if not (module_name and colon and class_name):
+        raise click.BadParameter(f"{place!r}: the form is MODULE:CLASS", param_hint="--sample-type")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            raise  # the module is there, and lacks another one: its traceback says which
+        raise click.BadParameter(f"there is no module {module_name!r}", param_hint="--sample-type") from error
+    found = getattr(module, class_name, None)
+    if not isinstance(found, type):
+        raise click.BadParameter(f"module {module_name!r} has no class {class_name!r}", param_hint="--sample-type")
+    return found
