@@ -13,10 +13,10 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from benchmarks.report import Figure, peak_memory, report
 from numpy.typing import NDArray
 
 import atdata
-from benchmarks.report import Figure, peak_memory, report
 
 MEGABYTES = 1000
 SHARD_BYTES = 100_000_000
