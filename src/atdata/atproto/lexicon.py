@@ -7,6 +7,7 @@ what no lexicon can say in `atdata.atproto.checks`.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -77,7 +78,7 @@ class Lexicons:
     @staticmethod
     def load(wanted: Nsid | None = None) -> "Lexicons":
         """The lexicons of this package, in the family ``wanted``; without it in that of the environment."""
-        return Lexicons(read_documents(wanted))
+        return _compiled(family() if wanted is None else wanted)
 
     def validate(self, nsid: str, value: Any) -> None:
         """Check a record, or an object such as ``app.bsky.atdata.dataset#shard``. Unknown fields are allowed.
@@ -128,6 +129,11 @@ class Lexicons:
                     self._checks[key] = compile_definition(definition, resolve)
         except (InvalidRecordError, KeyError) as error:
             raise InvalidRecordError(f"the definition does not compile: {error}", path=key) from error
+
+
+@lru_cache(maxsize=4)  # compiling takes some milliseconds; nothing changes a set of lexicons
+def _compiled(name: Nsid) -> Lexicons:
+    return Lexicons(read_documents(name))
 
 
 def read_documents(wanted: Nsid | None = None) -> tuple[dict[str, Any], ...]:
