@@ -43,9 +43,12 @@ class Repository(Protocol):
         blob_limit: Most bytes that one blob may have.
     """
 
-    did: Did
-    record_limit: int
-    blob_limit: int
+    @property
+    def did(self) -> Did: ...
+    @property
+    def record_limit(self) -> int: ...
+    @property
+    def blob_limit(self) -> int: ...
 
     def create_record(self, collection: Nsid, value: Mapping[str, Any], *, rkey: str | None = None) -> "StrongRef":
         """Write a new record, under a fresh TID unless ``rkey`` names its key.
