@@ -106,7 +106,7 @@ def test_readme_runs_on_the_network(readme_folder: Path, network: "Network") -> 
 
     for block in blocks:
         named = Block(block.language, block.mark, block.text.replace("alice.pds1.test", account.handle), block.line)
-        password = {"ATDATA_APP_PASSWORD": account.password}
+        password = {"ATDATA_PASSWORD": account.password}
         home = {"ATDATA_HOME": str(readme_folder / "home")}
         _run_console(named, readme_folder, network.environment() | password | home)
 

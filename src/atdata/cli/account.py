@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 def open_client() -> "Client":
     """The client of who is logged in, else of the local repository; says so where it is the local one."""
     from atdata import Client
+    from atdata.atproto.client import local_folder
 
     client = Client.saved()
     if client is None:
         client = Client.local()
-        say(f"not logged in: using the local repository at {client.folder}")
+        say(f"not logged in: using the local repository at {local_folder()}")
     return client
 
 

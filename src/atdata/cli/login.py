@@ -8,7 +8,7 @@ import click
 from atdata.cli.output import json_option, print_json, say
 from atdata.cli.terminal import safe
 
-PASSWORD_VARIABLE = "ATDATA_APP_PASSWORD"  # noqa: S105  the name of a variable
+PASSWORD_VARIABLE = "ATDATA_PASSWORD"  # noqa: S105  the name of a variable
 
 
 @click.command(
@@ -24,16 +24,15 @@ def command(handle: str, *, pds: str | None, password_stdin: bool, as_json: bool
     """Log in as HANDLE (or DID) with an app password.
 
     Make the app password in the settings of your account. It is asked for without echo; programs give it on stdin, or
-    in the variable ATDATA_APP_PASSWORD. It is not stored: the session is, readable by you alone.
+    in the variable ATDATA_PASSWORD. It is not stored: the session is, readable by you alone.
     """
     from atdata import Client
 
-    client = Client.login(handle, _password(handle, from_stdin=password_stdin), pds=pds)
-    client.save()
+    client = Client.login(handle, _password(handle, from_stdin=password_stdin), pds=pds, save=True)
     if as_json:
-        print_json({"did": client.did, "handle": client.handle, "pds": client.pds})
+        print_json({"did": client.did, "handle": client.handle})
     else:
-        say(f"logged in as {safe(str(client.handle or client.did))} on {safe(str(client.pds))}")
+        say(f"logged in as {safe(str(client.handle))}, {safe(str(client.did))}")
 
 
 def _password(handle: str, *, from_stdin: bool) -> str:

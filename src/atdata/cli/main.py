@@ -72,7 +72,7 @@ def run(arguments: list[str]) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("\ninterrupted", err=True)
+        click.echo("interrupted", err=True)  # click has ended the line that ^C stands in
         return INTERRUPTED
     except BrokenPipeError:
         # The interpreter flushes stdout once more when it ends, and must find something that takes it.

@@ -12,12 +12,13 @@ def command(*, as_json: bool) -> None:
     """Say who is logged in, or where the local repository is."""
     from atdata import Client
 
+    from atdata.atproto.client import local_folder
+
     client = Client.saved()
     if client is None:
-        local = Client.local()
-        facts = {"did": local.did, "handle": None, "pds": None, "folder": str(local.folder)}
+        facts = {"did": Client.local().did, "handle": None, "folder": str(local_folder())}
     else:
-        facts = {"did": client.did, "handle": client.handle, "pds": client.pds, "folder": None}
+        facts = {"did": client.did, "handle": client.handle, "folder": None}
     if as_json:
         print_json(facts)
         return
