@@ -1,0 +1,99 @@
+"""The order in which samples come: shuffling, sharing out among workers, and what marks a place in a dataset.
+
+Functions of their arguments alone: reading is `atdata.data.reader`. An order is a function of the seed and of what the
+shards are, never of where they lie, so a dataset that has moved goes on where it stopped.
+"""
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, TypeVar
+
+from atdata.storage.base import Shard
+
+T = TypeVar("T")
+
+
+def shuffle(items: Iterable[T], *, size: int, rng: Random) -> Iterator[T]:
+    """Shuffle through a buffer of ``size`` items.
+
+    Memory is ``size`` items. An item moves fewer than ``size`` places earlier, and any distance later. A size of 1 or
+    less leaves the order alone.
+    """
+    if size <= 1:
+        yield from items
+        return
+    buffer: list[T] = []
+    for item in items:
+        if len(buffer) < size:
+            buffer.append(item)
+            continue
+        i = int(rng.random() * size)
+        buffer[i], item = item, buffer[i]
+        yield item
+    rng.shuffle(buffer)
+    yield from buffer
+
+
+def this_worker() -> tuple[int, int]:
+    """The number of this loader worker, and how many there are: ``(0, 1)`` outside of any.
+
+    ``WORKER`` and ``NUM_WORKERS`` in the environment count first, as with webdataset, then torch, where it is loaded.
+    """
+    if "WORKER" in os.environ and "NUM_WORKERS" in os.environ:
+        return int(os.environ["WORKER"]), int(os.environ["NUM_WORKERS"])
+    torch_data: Any = sys.modules.get("torch.utils.data")
+    info = torch_data.get_worker_info() if torch_data is not None else None
+    return (0, 1) if info is None else (info.id, info.num_workers)
+
+
+def split_by_worker(items: Sequence[T]) -> Sequence[T]:
+    """This worker's share, round robin: all workers' shares together are ``items``, each item once."""
+    worker, workers = this_worker()
+    return items[worker::workers]
+
+
+@dataclass(slots=True)
+class Position:
+    """How far an iteration in order has come.
+
+    Attributes:
+        shard: Number of the current shard.
+        sample: Samples taken, counted from the start of that shard; may go on beyond its end.
+        before: Samples of the shards before it.
+    """
+
+    shard: int = 0
+    sample: int = 0
+    before: int = 0
+
+    def next_shard(self) -> None:
+        """Go on to the start of the next shard."""
+        self.shard, self.sample, self.before = self.shard + 1, 0, self.before + self.sample
+
+    def restart(self) -> None:
+        """Go back to the start."""
+        self.shard = self.sample = self.before = 0
+
+
+def fingerprint(shard: Shard, url: str) -> str:
+    """What tells one shard from another: its CID, else a hash of ``(URL as written, size, samples)``.
+
+    Args:
+        shard: What is known of it.
+        url: Where it is read from; counts only where there is no CID.
+    """
+    if shard.cid is not None:
+        return str(shard.cid)
+    return hashlib.sha256(f"{url}\n{shard.bytes}\n{shard.samples}".encode()).hexdigest()
+
+
+def fingerprint_of_all(fingerprints: Iterable[str]) -> str:
+    """What tells one dataset from another: a hash of the fingerprints of its shards, in order. 64 hex digits."""
+    whole = hashlib.sha256()
+    for one in fingerprints:
+        whole.update(one.encode() + b"\n")
+    return whole.hexdigest()
