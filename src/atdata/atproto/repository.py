@@ -9,14 +9,12 @@ Two implementations: `atdata.atproto.local` on this disk, `atdata.atproto.networ
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
+from atdata.atproto.records import StrongRef
 from atdata.storage.base import Store
+from atdata.storage.union import Blob
 from atdata.syntax import AtUri, Did, Nsid
-
-if TYPE_CHECKING:
-    from atdata.atproto.records import StrongRef
-    from atdata.storage.union import Blob
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,7 @@ class Repository(Protocol):
     @property
     def blob_limit(self) -> int: ...
 
-    def create_record(self, collection: Nsid, value: Mapping[str, Any], *, rkey: str | None = None) -> "StrongRef":
+    def create_record(self, collection: Nsid, value: Mapping[str, Any], *, rkey: str | None = None) -> StrongRef:
         """Write a new record, under a fresh TID unless ``rkey`` names its key.
 
         Raises:
@@ -63,7 +61,7 @@ class Repository(Protocol):
 
     def put_record(
         self, collection: Nsid, rkey: str, value: Mapping[str, Any], *, swap: str | None = None
-    ) -> "StrongRef":
+    ) -> StrongRef:
         """Write a record, over the one with this key where there is one. Raises as `create_record` does.
 
         Args:
@@ -90,7 +88,7 @@ class Repository(Protocol):
         """Delete one record, and with it each blob that no other record names. No error where there is none."""
         ...
 
-    def upload_blob(self, data: bytes | BinaryIO | Path, *, mime_type: str) -> "Blob":
+    def upload_blob(self, data: bytes | BinaryIO | Path, *, mime_type: str) -> Blob:
         """Store a blob, which stays unreadable until a record names it.
 
         Raises:
