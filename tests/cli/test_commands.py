@@ -1,0 +1,240 @@
+"""The commands on a local repository: what they print, for people and for programs."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import atdata
+from atdata.cli.main import run
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@dataclass
+class Note:
+    """A picture with a text.
+
+    Attributes:
+        image: What one sees.
+        text: What one reads.
+    """
+
+    image: NDArray[np.uint8]
+    text: str
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Runs the command line in a folder with ``notes-{000000..000002}.tar``; gives exit code, stdout and stderr."""
+    monkeypatch.setenv("ATDATA_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    notes = (Note(np.full((8, 8), i, np.uint8), f"note \x1b[31m{i}") for i in range(5))
+    atdata.write_samples(notes, "notes-%06d.tar", shard_samples=2)
+    capsys.readouterr()
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        status = run(list(arguments))
+        output = capsys.readouterr()
+        return status, output.out, output.err
+
+    return call
+
+
+def _publish(cli: Run, *options: str) -> str:
+    status, out, err = cli("publish", "notes-{000000..000002}.tar", "--name", "Notes", *options)
+    assert status == 0, err
+    return out.strip()
+
+
+def _json(cli: Run, *arguments: str) -> Any:
+    status, out, err = cli(*arguments, "--json")
+    assert status == 0, err
+    return json.loads(out)
+
+
+def test_publish_prints_the_uri_alone(cli: Run) -> None:
+    """The AT-URI is all of stdout; that the repository is the local one is said on stderr."""
+    status, out, err = cli("publish", "notes-{000000..000002}.tar", "--name", "Notes")
+
+    assert status == 0
+    assert out.startswith("at://did:web:localhost/app.bsky.atdata.dataset/")
+    assert out.count("\n") == 1
+    assert "not logged in: using the local repository at" in err
+
+
+def test_what_is_published_is_told_by_info(cli: Run) -> None:
+    """Each option of ``publish`` comes back from ``info``, as JSON and as text."""
+    options = ["--description", "Five notes.", "--license", "CC0-1.0", "--tag", "text", "--tag", "images"]
+    options += ["--version", "1.0.0", "--split", "train=0-2", "--split", "test=2-3"]
+    uri = _publish(cli, *options, "--storage", "blobs", "--sample-type", "atdata.demo:Digit")
+
+    found = _json(cli, "info", uri)
+    record = found["record"]
+    assert found["uri"] == uri
+    assert record["name"] == "Notes"
+    assert record["description"] == "Five notes."
+    assert record["license"] == "CC0-1.0"
+    assert record["tags"] == ["text", "images"]
+    assert record["version"] == "1.0.0"
+    assert record["splits"] == [{"name": "train", "start": 0, "end": 2}, {"name": "test", "start": 2, "end": 3}]
+    assert record["storage"]["$type"].endswith("#blobStorage")
+    assert [shard["samples"] for shard in record["shards"]] == [2, 2, 1]
+    assert found["schema"]["name"] == "Digit"
+    _, text, _ = cli("info", uri)
+    for part in ("Notes", uri, "Five notes.", "CC0-1.0", "text, images", "1.0.0", "5 samples", "3 shards", "3 blobs"):
+        assert part in text
+    assert "schema Digit" in text
+    assert "ndarray" in text
+
+
+def test_info_without_schema(cli: Run) -> None:
+    """A dataset without a schema is described all the same."""
+    uri = _publish(cli)
+
+    assert _json(cli, "info", uri)["schema"] is None
+    assert "no schema" in cli("info", uri)[1]
+
+
+def test_urls_are_told_as_written(cli: Run) -> None:
+    """Brace notation stays as it was given."""
+    url = "https://data.example.com/notes-{000000..000002}.tar"
+    uri = _publish(cli, "--url", url)
+
+    assert _json(cli, "info", uri)["record"]["storage"]["urls"] == [url]
+    assert url in cli("info", uri)[1]
+
+
+def test_previous_version_is_named(cli: Run) -> None:
+    """A new version names the one that it replaces."""
+    first = _publish(cli)
+    second = _publish(cli, "--previous", first)
+
+    assert _json(cli, "info", second)["record"]["previousVersion"]["uri"] == first
+    assert first in cli("info", second)[1]
+
+
+def test_list_shows_each_dataset(cli: Run) -> None:
+    """A line for each dataset, newest first; with --json the records."""
+    assert cli("list")[1] == ""
+    first, second = _publish(cli, "--storage", "blobs"), _publish(cli, "--storage", "url")
+
+    lines = cli("list")[1].splitlines()
+    assert lines[0].split() == ["name", "samples", "size", "storage", "AT-URI"]
+    assert [line.split()[-1] for line in lines[1:]] == [second, first]
+    assert [line.split()[-2] for line in lines[1:]] == ["urls", "blobs"]
+    entries = [json.loads(line) for line in cli("list", "did:web:localhost", "--json")[1].splitlines()]
+    assert [entry["uri"] for entry in entries] == [second, first]
+
+
+@pytest.mark.parametrize("published", [True, False], ids=["AT-URI", "paths"])
+def test_head_shows_samples(cli: Run, published: bool) -> None:
+    """Images as pictures, texts with their control characters escaped; from an AT-URI, and from files."""
+    source = _publish(cli, "--sample-type", f"{__name__}:Note") if published else "notes-{000000..000002}.tar"
+
+    status, out, _ = cli("head", source, "-n", "3")
+
+    assert status == 0
+    assert [line for line in out.splitlines() if line.startswith("sample")] == ["sample 0", "sample 1", "sample 2"]
+    assert "▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒" in out
+    assert "note \\x1b[31m2" in out
+    assert "\x1b" not in out
+
+
+def test_head_as_json(cli: Run) -> None:
+    """A line of JSON for each sample, arrays with dtype and shape."""
+    uri = _publish(cli, "--sample-type", f"{__name__}:Note")
+
+    first, second = (json.loads(line) for line in cli("head", uri, "-n", "2", "--json")[1].splitlines())
+
+    assert first["image"]["dtype"] == "|u1"
+    assert first["image"]["shape"] == [8, 8]
+    assert second["text"] == "note \x1b[31m1"
+
+
+def test_whoami_names_the_local_repository(cli: Run, tmp_path: Path) -> None:
+    """Without a session it is the repository on this machine."""
+    assert _json(cli, "whoami") == {
+        "did": "did:web:localhost",
+        "handle": None,
+        "folder": str(tmp_path / "home" / "data" / "repository"),
+    }
+    assert "nobody is logged in" in cli("whoami")[1]
+
+
+def test_logout_of_nobody_is_no_error(cli: Run) -> None:
+    """What is already so is fine."""
+    assert _json(cli, "logout") == {"did": None}
+    assert "nobody is logged in" in cli("logout")[2]
+
+
+def test_login_asks_on_a_terminal_only(cli: Run) -> None:
+    """Without a terminal and without a password it is wrong usage, which names both ways; nothing hangs."""
+    status, _, err = cli("login", "alice.example.com")
+
+    assert status == 2
+    assert "--password-stdin" in err
+    assert "ATDATA_PASSWORD" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["--split", "train"], "NAME=START-END"),
+        (["--split", "train=1"], "NAME=START-END"),
+        (["--sample-type", "Digit"], "MODULE:CLASS"),
+        (["--sample-type", "atdata.demo:Nothing"], "no class 'Nothing'"),
+        (["--sample-type", "no_such_module:Digit"], "no module 'no_such_module'"),
+        (["--storage", "moon"], "moon"),
+    ],
+)
+def test_wrong_options_are_usage_errors(cli: Run, arguments: list[str], part: str) -> None:
+    """What was typed wrong is said, with the form that is right."""
+    status, out, err = cli("publish", "notes-000000.tar", "--name", "Notes", *arguments)
+
+    assert (status, out) == (2, "")
+    assert part in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["publish", "missing.tar", "--name", "Notes"],
+        ["publish", "notes-000000.tar", "--name", ""],
+        ["publish", "pipe:cat notes-000000.tar", "--name", "Notes"],
+        ["publish", "https://user:secret@data.example.com/a.tar", "--name", "Notes"],
+        ["publish", "notes-{0..99999999999}.tar", "--name", "Notes"],
+        ["info", "at://did:web:localhost/app.bsky.atdata.dataset/nothing"],
+        ["info", "at://did:web:localhost"],
+        ["info", "nonsense"],
+        ["head", "missing.tar"],
+        ["head", "at://did:web:localhost/app.bsky.atdata.schema/nothing"],
+        ["list", "not a handle"],
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_done_is_one_line(cli: Run, arguments: list[str]) -> None:
+    """Bad input is told in one line that begins with ``error:``; the exit code is 1, and stdout stays empty."""
+    status, out, err = cli(*arguments)
+
+    assert (status, out) == (1, "")
+    lines = [line for line in err.splitlines() if not line.startswith("not logged in")]
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert "secret" not in err
+
+
+def test_hostile_records_are_shown_escaped(cli: Run) -> None:
+    """A record's name, description and tags can't act on the terminal."""
+    hostile = "evil \x1b]0;owned\x07\x9b31m \u202e"
+    uri = _publish(cli, "--description", hostile, "--tag", hostile, "--version", hostile, "--license", hostile)
+
+    shown = cli("info", uri)[1] + cli("list")[1]
+
+    assert not set("\x1b\x07\x9b\u202e") & set(shown)
+    assert "\\x1b]0;owned" in shown

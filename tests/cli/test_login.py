@@ -1,0 +1,69 @@
+"""Sessions from the command line, on a real PDS."""
+
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import atdata
+from atdata.cli.main import run
+from atdata.demo import Digit
+
+if TYPE_CHECKING:
+    from tests.network.plugin import Account, Network
+
+
+@pytest.fixture
+def account(network: "Network", monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> "Account":
+    """A fresh account; the environment points at the test network, and nobody is logged in."""
+    monkeypatch.setenv("ATDATA_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    for name, value in network.environment().items():
+        monkeypatch.setenv(name, value)
+    return network.account()
+
+
+def test_a_session_from_login_to_logout(
+    account: "Account", capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Log in by a password on stdin, publish, list, show, log out; then commands work on the local repository."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{account.password}\n"))
+    assert run(["login", account.handle, "--password-stdin", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"did": account.did, "handle": account.handle}
+
+    assert run(["whoami", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["did"] == account.did
+    atdata.write_samples([Digit(image=np.eye(8, dtype=np.uint8), label=1)], "one-%06d.tar")
+    assert run(["publish", "one-000000.tar", "--name", "One", "--sample-type", "atdata.demo:Digit"]) == 0
+    published = capsys.readouterr()
+    uri = published.out.strip()
+    assert uri.startswith(f"at://{account.did}/")
+    assert "local repository" not in published.err
+    assert run(["list"]) == 0
+    assert uri in capsys.readouterr().out
+
+    assert run(["logout"]) == 0
+    assert f"logged out {account.handle}" in capsys.readouterr().err
+    assert run(["whoami", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["did"] == "did:web:localhost"
+    assert run(["head", uri.replace(account.did, account.handle)]) == 0
+    assert "label" in capsys.readouterr().out
+
+
+def test_a_wrong_password_is_one_line(
+    account: "Account", capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's refusal is told, the password is not, and nobody is logged in afterwards."""
+    monkeypatch.setenv("ATDATA_PASSWORD", "wrong-password")
+
+    assert run(["login", account.handle]) == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("error: ")
+    assert output.err.count("\n") == 1
+    assert "wrong-password" not in output.err
+    assert run(["whoami", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["did"] == "did:web:localhost"
