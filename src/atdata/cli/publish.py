@@ -4,11 +4,13 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from atdata.cli.account import open_client
 from atdata.cli.output import json_option, print_json
+from atdata.cli.progress import progress_bars
 
 _EXAMPLES = """Examples:
 
@@ -47,6 +49,8 @@ _EXAMPLES = """Examples:
 )
 @click.option("--version", metavar="LABEL", help="Version of the dataset, for example 1.0.0.")
 @click.option("--previous", metavar="AT-URI", help="The dataset that this one replaces.")
+@click.option("--citation", metavar="TEXT", help="How to cite it, for example BibTeX.")
+@click.option("--homepage", metavar="URL", help="A page about it.")
 @click.option("--sample-type", metavar="MODULE:CLASS", help="Class of the samples, published as their schema.")
 @click.option("--scan", is_flag=True, help="Read remote shards once, to record their digests and counts.")
 @json_option
@@ -57,11 +61,13 @@ def command(
     description: str | None,
     license_: str | None,
     tags: Sequence[str],
-    storage: str,
+    storage: Literal["auto", "url", "blobs"],
     urls: Sequence[str],
     splits: Sequence[str],
     version: str | None,
     previous: str | None,
+    citation: str | None,
+    homepage: str | None,
     sample_type: str | None,
     scan: bool,
     as_json: bool,
@@ -73,20 +79,26 @@ def command(
     """
     from atdata import DatasetPublisher
 
-    uri = DatasetPublisher(open_client()).publish_dataset(
-        list(sources),
-        name,
-        description=description,
-        license=license_,
-        tags=list(tags),
-        storage=storage,
-        urls=list(urls) or None,
-        splits=[_split(text) for text in splits],
-        version=version,
-        previous=previous,
-        sample_type=_class_at(sample_type) if sample_type else None,
-        scan=scan,
-    )
+    ranges = [_split(text) for text in splits]
+    found_type = _class_at(sample_type) if sample_type else None
+    with progress_bars() as progress:
+        uri = DatasetPublisher(open_client()).publish_dataset(
+            list(sources),
+            name,
+            description=description,
+            license=license_,
+            tags=tags,
+            storage=storage,
+            urls=urls or None,
+            splits=ranges,
+            version=version,
+            previous=previous,
+            citation=citation,
+            homepage=homepage,
+            sample_type=found_type,
+            scan=scan,
+            progress=progress,
+        )
     if as_json:
         print_json({"uri": uri})
     else:

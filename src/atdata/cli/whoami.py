@@ -11,7 +11,6 @@ from atdata.cli.terminal import safe, table
 def command(*, as_json: bool) -> None:
     """Say who is logged in, or where the local repository is."""
     from atdata import Client
-
     from atdata.atproto.client import local_folder
 
     client = Client.saved()
