@@ -4,7 +4,7 @@
 //   node network.mjs --data FOLDER [--pds 2] [--blob-limit BYTES] [--rate-limits]
 //
 // Once all servers answer, one line of JSON goes to stdout:
-//   {"plc": URL, "pds": [{"url": URL, "did": DID, "domain": "pds1.test"}, ...]}
+//   {"plc": URL, "pds": [{"url": URL, "did": DID, "domain": "pds1.test", "secret": OF_ITS_TOKENS}, ...]}
 // It ends on SIGTERM, SIGINT, and when stdin closes: so also when the process that started it was killed.
 
 import { once } from 'node:events'
@@ -58,6 +58,7 @@ async function startPds(number, plcUrl) {
   const folder = join(options.data, `pds${number}`)
   await mkdir(join(folder, 'blobs'), { recursive: true })
   const domain = `pds${number}.test`
+  const secret = randomBytes(16).toString('hex')
   // No crawler, mail, moderation or AppView address is given: the server then has nobody to talk to.
   const environment = {
     port,
@@ -72,7 +73,7 @@ async function startPds(number, plcUrl) {
     blobUploadLimit: Number(options['blob-limit']),
     didPlcUrl: plcUrl,
     plcRotationKeyK256PrivateKeyHex: randomBytes(32).toString('hex'),
-    jwtSecret: randomBytes(16).toString('hex'),
+    jwtSecret: secret,
     adminPassword: randomBytes(16).toString('hex'),
     inviteRequired: false,
     rateLimitsEnabled: options['rate-limits'],
@@ -80,7 +81,7 @@ async function startPds(number, plcUrl) {
   const server = await PDS.create(envToCfg(environment), envToSecrets(environment))
   bindToLoopback(server.app)
   await server.start()
-  return { server, url: `http://localhost:${port}`, did: environment.serviceDid, domain }
+  return { server, url: `http://localhost:${port}`, did: environment.serviceDid, domain, secret }
 }
 
 /** There is no DNS here: each PDS asks the one that owns the handle's domain. */
@@ -112,5 +113,5 @@ process.on('SIGTERM', stop)
 process.on('SIGINT', stop)
 process.stdin.resume().on('end', stop).on('error', stop)
 
-const shown = pdses.map(({ url, did, domain }) => ({ url, did, domain }))
+const shown = pdses.map(({ url, did, domain, secret }) => ({ url, did, domain, secret }))
 process.stdout.write(JSON.stringify({ plc: plc.url, pds: shown }) + '\n')

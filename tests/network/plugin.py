@@ -28,11 +28,19 @@ READY = 120  # seconds that the servers may take on a busy machine; 2 on an idle
 
 @dataclass(frozen=True, slots=True)
 class Pds:
-    """One PDS: its base URL, its DID, and the domain below which its handles lie."""
+    """One PDS.
+
+    Attributes:
+        url: Its base URL.
+        did: Its own DID.
+        domain: Below which its handles lie, as in ``pds1.test``.
+        secret: Signs its tokens, so that a test can make one that has expired.
+    """
 
     url: str
     did: str
     domain: str
+    secret: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +149,15 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
             process.wait()
         process.stdout.close()
         shutil.rmtree(data, ignore_errors=True)
+
+
+@pytest.fixture
+def online(network: Network, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Network:
+    """The network, with the environment set so that atdata uses it, and a home of its own for atdata's files."""
+    for name, value in network.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ATDATA_HOME", str(tmp_path / "home"))
+    return network
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -14,7 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 from urllib.parse import unquote
 
 from atdata.atproto.did_document import DidDocument, is_service_url, read_document
@@ -199,9 +199,6 @@ class Resolver:
             raise RefusedError(f"{did} is on this machine, which no stranger may name", rule="private-address")
         return f"http://{host}/.well-known/did.json"
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_documents": _Recent(), "_dids": _Recent()}
-
 
 def pds_of(document: DidDocument | Identity) -> str:
     """The base URL of the PDS.
@@ -247,6 +244,9 @@ class _Recent(Generic[T]):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._found: OrderedDict[str, tuple[float, T]] = OrderedDict()
+
+    def __reduce__(self) -> tuple[type["_Recent[T]"], tuple[()]]:
+        return type(self), ()  # another process asks again
 
     def get(self, name: str) -> T | None:
         with self._lock:

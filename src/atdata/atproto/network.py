@@ -160,13 +160,18 @@ class NetworkRepository:
             start = file.tell()
             size = file.seek(0, os.SEEK_END) - start
             if size > self.blob_limit:
-                raise self._too_large(size, self.blob_limit)
+                raise LimitError(
+                    f"the blob has {size:,} bytes, {self._xrpc.host} takes at most {self.blob_limit:,}",
+                    limit=self.blob_limit,
+                )
             file.seek(start)
             try:
                 answer = self._xrpc.upload("com.atproto.repo.uploadBlob", file, mime_type=mime_type)
             except XrpcError as error:
                 if error.status == 413:
-                    raise self._too_large(size, min(self.blob_limit, size - 1)) from error
+                    raise LimitError(
+                        f"{self._xrpc.host} refuses a blob of {size:,} bytes as too large", limit=size - 1
+                    ) from error
                 raise
         try:
             blob = Blob.from_json(answer.get("blob"))
@@ -196,9 +201,6 @@ class NetworkRepository:
         if not isinstance(uri, str) or not isinstance(cid, str):
             raise UnavailableError(f"{self._xrpc.host} wrote a record and did not say where")
         return StrongRef(uri, cid)
-
-    def _too_large(self, size: int, limit: int) -> LimitError:
-        return LimitError(f"the blob has {size:,} bytes, {self._xrpc.host} takes at most {limit:,}", limit=limit)
 
 
 def _record(answer: Any, host: str) -> Record:

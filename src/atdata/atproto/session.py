@@ -43,6 +43,7 @@ class Session:
         self._transport = transport
         self._file = file
         self._lock = threading.Lock()
+        self._ended = False
 
     def __repr__(self) -> str:
         return f"Session({self.handle}, {self.did}, at {self.service})"
@@ -51,7 +52,13 @@ class Session:
         raise TypeError("a session holds secrets and cannot be pickled; use Client.saved() in the other process")
 
     def headers(self) -> Mapping[str, str]:
-        """The header that authorizes a request. Secret."""
+        """The header that authorizes a request. Secret.
+
+        Raises:
+            AuthenticationError: The session was ended here.
+        """
+        if self._ended:
+            raise AuthenticationError(f"{self.handle} has logged out: log in again")
         return _bearer(self._saved.access_token)
 
     def renew(self, refused: Mapping[str, str], /) -> None:
@@ -90,6 +97,7 @@ class Session:
             UnavailableError: The PDS did not answer. The file has forgotten the session all the same.
         """
         with self._lock:
+            self._ended = True  # the access token would serve some minutes longer: no PDS can take it back
             if self._file is not None:
                 self._file.remove(self.did)
             bearer = _Bearer(self._saved.refresh_token)

@@ -13,8 +13,10 @@ from atdata.net import Response, Transport
 from atdata.storage.base import Stream
 from atdata.syntax import Did, parse_cid
 
-# Names of errors that say that the blob is not to be had, from the lexicon of com.atproto.sync.getBlob.
+# Names of errors that say that the blob is not to be had, from the lexicon of com.atproto.sync.getBlob. The reference
+# PDS (0.5.35) says InvalidRequest where it means BlobNotFound; our requests are valid, so it means nothing else.
 _GONE = {
+    "InvalidRequest": "the PDS has no blob {cid}; a blob is kept only while a record of its repository names it",
     "BlobNotFound": "the PDS has no blob {cid}; a blob is kept only while a record of its repository names it",
     "RepoNotFound": "the PDS has no repository {did}",
     "RepoTakendown": "the repository {did} has been taken down",
