@@ -1,5 +1,6 @@
 """Samples as text that a person reads, and as JSON that a machine reads."""
 
+import io
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -83,6 +84,20 @@ def test_any_value_can_be_shown(value: object) -> None:
     """What msgpack and JSON can hold has a text and a JSON form that any parser reads."""
     assert value_lines(value, style=STYLE, width=60)
     json.dumps(to_json(value), allow_nan=False)
+
+
+def test_an_untyped_msgpack_member_is_told_by_its_fields() -> None:
+    """Without a type a person sees the fields all the same: arrays as arrays, and bytes that only look so as bytes."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.arange(3, dtype=np.int16))
+    sample = {"__key__": "k", "msgpack": {"a": buffer.getvalue(), "b": b"\x93NUMPY nonsense", "c": 1}}
+
+    assert sample_lines(sample, style=STYLE) == [
+        "  __key__  k",
+        "  a        int16 3, 0 to 2, mean 1: 0 1 2",
+        "  b        15 bytes: 93 4e 55 4d 50 59 20 6e 6f 6e 73 65 6e 73 65",
+        "  c        1",
+    ]
 
 
 def test_long_values_are_cut() -> None:

@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 from atdata.cli.pictures import as_image, picture
 from atdata.cli.terminal import Style, safe, shorten, size_of, wrap
+from atdata.data.npy import decode_array
+from atdata.errors import ShardError
 
 TEXT_LINES = 6  # most lines of one text
 FEW_VALUES = 6  # values of an array that are shown
+NPY_MAGIC = b"\x93NUMPY"  # numpy.lib.format, version 1.0
 _MOST_FIELDS = 50
 
 
@@ -35,12 +38,28 @@ def sample_lines(sample: object, *, style: Style) -> list[str]:
 
 
 def fields_of_sample(sample: object) -> dict[str, Any]:
-    """Names and values of a sample: of a dataclass, or of the dictionary that an untyped one is."""
+    """Names and values of a sample: of a dataclass, or of the dictionary that an untyped one is.
+
+    The fields of an untyped ``.msgpack`` member are told one by one, and its arrays, which are bytes there, as arrays.
+    """
     if isinstance(sample, Mapping):
-        return dict(sample)
+        packed = sample.get("msgpack")
+        if not isinstance(packed, Mapping):
+            return dict(sample)
+        rest = {name: value for name, value in sample.items() if name != "msgpack"}
+        return rest | {str(name): _array_or_value(value) for name, value in packed.items()}
     if is_dataclass(sample):
         return {field.name: getattr(sample, field.name) for field in fields(sample)}
     raise TypeError(f"a sample is a dataclass or a dictionary, not {type(sample).__name__}")
+
+
+def _array_or_value(value: object) -> object:
+    if not isinstance(value, bytes | memoryview) or bytes(value[:6]) != NPY_MAGIC:
+        return value
+    try:
+        return decode_array(value)
+    except ShardError:
+        return value  # bytes that look like an array and are none, or one of objects, are shown as bytes
 
 
 def value_lines(value: object, *, style: Style, width: int) -> list[str]:
