@@ -85,13 +85,13 @@ class VerifiedStore:
                     return spool
             try:
                 spool = _Spool(_fetch(self._inner, path, shard, self._folder or cache_folder() / "spool"))
+                with self._lock:
+                    self._spooled[path] = spool
+                    while len(self._spooled) > KEPT:
+                        self._spooled.popitem(last=False)
             finally:
                 with self._lock:
                     self._busy.pop(path, None)
-            with self._lock:
-                self._spooled[path] = spool
-                while len(self._spooled) > KEPT:
-                    self._spooled.popitem(last=False)
             return spool
 
 

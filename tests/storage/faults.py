@@ -1,0 +1,172 @@
+"""A small HTTP server on loopback whose answers, and faults, are a table. It keeps what it was asked.
+
+Each path has a row of `Answer`; each request takes the next one, and the last one stays. A fault is a field of the
+answer: add one here when a test needs it, and every test can have it.
+"""
+
+import re
+import socket
+import socketserver
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer. Without any argument, an empty 200.
+
+    Attributes:
+        status: HTTP status code.
+        body: The whole object; a Range is cut out of it where ``ranges`` is True.
+        headers: Sent as they are.
+        ranges: Whether the server knows Range and If-Range.
+        etag: None sends none.
+        length: A Content-Length that lies; -1 sends none.
+        cut: Bytes of the body after which the connection is closed.
+        stall: Bytes of the body after which nothing comes any more, and the connection stays open.
+        raw: Sent instead of anything else, forever where it is an endless iterable, then the connection is closed.
+    """
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    ranges: bool = True
+    etag: str | None = None
+    length: int | None = None
+    cut: int | None = None
+    stall: int | None = None
+    raw: Iterable[bytes] | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request as the server got it. Names of headers are in lower case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class FaultServer(socketserver.ThreadingTCPServer):
+    """Serves ``routes``; requests stand in ``asked``, and the number of connections made in ``connections``."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, routes: Mapping[str, Sequence[Answer]], *, host: str = "127.0.0.1") -> None:
+        self.routes = {path: list(answers) for path, answers in routes.items()}
+        self.asked: list[Asked] = []
+        self.connections = 0
+        self.closing = threading.Event()
+        self.lock = threading.Lock()
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, 0), _Handler)
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+    def url(self, path: str, *, host: str = "127.0.0.1") -> str:
+        return f"http://{host}:{self.port}{path}"
+
+    def take(self, asked: Asked) -> Answer:
+        with self.lock:
+            self.asked.append(asked)
+            row = self.routes.get(asked.path) or self.routes.get(asked.path.partition("?")[0])
+            if not row:
+                return Answer(404)
+            return row.pop(0) if len(row) > 1 else row[0]
+
+
+@contextmanager
+def serving(routes: Mapping[str, Sequence[Answer]], *, host: str = "127.0.0.1") -> Iterator[FaultServer]:
+    """A server for the length of a block."""
+    with FaultServer(routes, host=host) as server:
+        thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.01))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.closing.set()
+            server.shutdown()
+            thread.join()
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    server: FaultServer
+    disable_nagle_algorithm = True
+    wbufsize = -1
+
+    def handle(self) -> None:
+        with self.server.lock:
+            self.server.connections += 1
+        try:
+            while asked := self._read():
+                if not self._send(asked, self.server.take(asked)):
+                    return
+        except OSError:
+            return  # the client went away
+
+    def _read(self) -> Asked | None:
+        line = self.rfile.readline(65537).decode("latin-1").split()
+        if len(line) != 3:
+            return None
+        headers = {}
+        while (raw := self.rfile.readline(65537).decode("latin-1").strip()) != "":
+            name, _, value = raw.partition(":")
+            headers[name.strip().lower()] = value.strip()
+        return Asked(line[0], unquote(line[1]), headers, self._body(headers))
+
+    def _body(self, headers: Mapping[str, str]) -> bytes:
+        if headers.get("transfer-encoding") != "chunked":
+            return self.rfile.read(int(headers.get("content-length", 0)))
+        data = b""
+        while size := int(self.rfile.readline(), 16):
+            data += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return data
+
+    def _send(self, asked: Asked, answer: Answer) -> bool:
+        """Send an answer; False where the connection ends with it."""
+        if answer.raw is not None:
+            for piece in answer.raw:
+                self.wfile.write(piece)
+                self.wfile.flush()
+            return False
+        status, body, extra = _cut_out(asked, answer)
+        headers = {"Content-Length": str(len(body)), **extra, **answer.headers}
+        if answer.length is not None:
+            headers["Content-Length"] = str(answer.length)
+        if answer.length == -1:
+            del headers["Content-Length"]
+        head = f"HTTP/1.1 {status} Whatever\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self.wfile.write(head.encode("latin-1") + b"\r\n")
+        if asked.method == "HEAD":
+            self.wfile.flush()
+            return True
+        end = min((place for place in (answer.cut, answer.stall) if place is not None), default=len(body))
+        self.wfile.write(body[:end])
+        self.wfile.flush()
+        if answer.stall is not None:
+            self.server.closing.wait()
+        return answer.cut is None and answer.stall is None and answer.length is None
+
+
+def _cut_out(asked: Asked, answer: Answer) -> tuple[int, bytes, dict[str, str]]:
+    extra = {"ETag": answer.etag} if answer.etag else {}
+    wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", asked.headers.get("range", ""))
+    condition = asked.headers.get("if-range")
+    known = {answer.etag, answer.headers.get("Last-Modified")} - {None}
+    if answer.status != 200 or not answer.ranges or not wanted or (condition is not None and condition not in known):
+        return answer.status, answer.body, extra
+    size = len(answer.body)
+    start, stop = int(wanted[1]), min(int(wanted[2] or size) + 1, size)
+    if start >= size:
+        return 416, b"", {**extra, "Content-Range": f"bytes */{size}"}
+    extra["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+    return 206, answer.body[start:stop], extra
