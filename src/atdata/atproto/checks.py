@@ -76,14 +76,19 @@ def check_size(value: Value) -> None:
     Raises:
         LimitError: It has more; the message says what to do.
     """
-    size = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+    size = count_bytes(value)
     if size > MAX_RECORD_BYTES:
-        largest = max(value, key=lambda key: len(json.dumps(value[key], ensure_ascii=False)))
+        largest = max(value, key=lambda key: count_bytes(value[key]))
         raise LimitError(
             f"the record has {size:,} bytes of JSON, at most {MAX_RECORD_BYTES:,} are taken by every PDS; most of "
             f"them are {largest!r}. Facts of very many shards go into 'manifest', further blobs into blobList records",
             limit=MAX_RECORD_BYTES,
         )
+
+
+def count_bytes(value: Any) -> int:
+    """Bytes of a JSON value as it is sent: compact UTF-8."""
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def check_record_uri(text: str, name: str | None, *, path: str) -> None:

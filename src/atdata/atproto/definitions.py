@@ -59,8 +59,8 @@ def compile_object(definition: Definition, resolve: Resolve) -> Check:
     nullable = frozenset(definition.get("nullable", ()))
 
     def check(value: Any) -> Problem | None:
-        if not isinstance(value, Mapping):
-            return Problem(f"must be an object, not {kind_of(value)}")
+        if problem := _find_no_object(value):
+            return problem
         for key in required:
             if key not in value:
                 return Problem("is required and missing").under_key(key)
@@ -74,6 +74,14 @@ def compile_object(definition: Definition, resolve: Resolve) -> Check:
         return None
 
     return check
+
+
+def _find_no_object(value: Any) -> Problem | None:
+    if not isinstance(value, Mapping):
+        return Problem(f"must be an object, not {kind_of(value)}")
+    if len(value) == 1 and ("$link" in value or "$bytes" in value):  # JSON's way to write what is no object in CBOR
+        return Problem(f"must be an object, not {'a link' if '$link' in value else 'bytes'}")
+    return None
 
 
 def _array(definition: Definition, resolve: Resolve) -> Check:
@@ -108,7 +116,7 @@ def _union(definition: Definition, resolve: Resolve) -> Check:
         if not isinstance(value, Mapping):
             return Problem(f"must be an object with a $type, such as {allowed}, not {kind_of(value)}")
         kind = value.get("$type")
-        if not isinstance(kind, str):
+        if not isinstance(kind, str) or kind == "blob":
             return Problem(f"needs a $type that says which variant it is, such as {allowed}")
         if (name := kind.removesuffix("#main")) in names:
             return resolve(name if "#" in name else f"{name}#main")(value)
@@ -266,4 +274,4 @@ def _bytes(definition: Definition) -> Check:
 
 
 def _unknown(_definition: Definition) -> Check:
-    return lambda value: None if isinstance(value, Mapping) else Problem(f"must be an object, not {kind_of(value)}")
+    return _find_no_object
