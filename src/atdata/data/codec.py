@@ -165,7 +165,7 @@ def encode_member(extension: str, value: Any) -> list[Piece]:
         SchemaMismatchError: The value has no form under this extension.
     """
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return [value]
+        return [bytes(value)]
     last = extension.rpartition(".")[2]
     if last in INTEGER_EXTENSIONS and isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         return [b"%d" % int(value)]

@@ -8,8 +8,9 @@ Sources: POSIX.1-2017, pax, "ustar Interchange Format" and "pax Extended Header"
 webdataset 1.0.2, ``tariterators.py``.
 """
 
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from atdata.errors import LimitError, ShardError
@@ -22,10 +23,10 @@ MAX_USTAR_NAME = 100  # bytes
 MAX_EXTENDED = 1 << 20  # bytes of one PAX header or GNU long name that are believed
 MAX_MEMBER = 1 << 32  # bytes of one member that `walk` takes into memory
 
-_MODE_AND_OWNERS = b"0000644\00000000\00000000\0"
+_MODE_AND_OWNERS = b"0000644\x000000000\x000000000\x00"
 _MTIME = b"00000000000\0"
-_MAGIC = b"ustar\000"
-_DEVICES = b"0000000\00000000\0"
+_MAGIC = b"ustar\x0000"
+_DEVICES = b"0000000\x000000000\x00"
 _CHECKSUM = b" " * 8  # counts as spaces while the sum is taken
 _PAX_NAME = b"././@PaxHeader"
 
@@ -63,9 +64,16 @@ def member_header(name: str, size: int) -> bytes:
 
 
 def _header(name: bytes, size: int, kind: bytes) -> bytes:
-    head = name.ljust(MAX_USTAR_NAME, b"\0") + _MODE_AND_OWNERS + b"%011o\0" % size + _MTIME
+    middle, tail, total = _frame(size, kind)
+    return b"%b%b%06o\0 %b" % (name.ljust(MAX_USTAR_NAME, b"\0"), middle, total + sum(name), tail)
+
+
+@functools.lru_cache(maxsize=4096)
+def _frame(size: int, kind: bytes) -> tuple[bytes, bytes, int]:
+    """What stands between name and checksum, what stands behind it, and the sum of both."""
+    middle = _MODE_AND_OWNERS + b"%011o\0" % size + _MTIME
     tail = kind + bytes(100) + _MAGIC + bytes(64) + _DEVICES + bytes(167)
-    return b"%b%06o\0 %b" % (head, sum(head) + sum(_CHECKSUM) + sum(tail), tail)
+    return middle, tail, sum(middle) + sum(_CHECKSUM) + sum(tail)
 
 
 def pax_record(key: bytes, value: bytes) -> bytes:
@@ -169,7 +177,7 @@ class Member:
     data: bytes = b""
 
 
-def walk(stream: Stream, *, shard: str = "", data: bool = False) -> Iterator[Member]:
+def walk(stream: Stream, *, shard: str = "", data: bool | Callable[[Member], bool] = False) -> Iterator[Member]:
     """The regular files of a tar, one after another, up to the first block of zeros.
 
     Directories, links, devices and FIFOs are passed over. Memory is one buffer of 1 MiB, and one member when its data
@@ -177,7 +185,8 @@ def walk(stream: Stream, *, shard: str = "", data: bool = False) -> Iterator[Mem
 
     Args:
         shard: Name of the shard, for errors.
-        data: Whether members carry their data.
+        data: Whether members carry their data; or a function that says so for each one, called when nothing beyond its
+            header has been taken from the stream.
 
     Raises:
         ShardError: The bytes are no tar, stop before its end, or have a sparse member.
@@ -207,12 +216,13 @@ def walk(stream: Stream, *, shard: str = "", data: bool = False) -> Iterator[Mem
             raise ShardError(f"byte {at:,}: {error}", shard=shard) from error
         if header.kind not in _NO_DATA:
             member = Member(name, start, reader.position, size)
-            if not (header.is_regular and data):
-                reader.skip(size)
-            elif size > MAX_MEMBER:
+            wanted = header.is_regular and (data(member) if callable(data) else data)
+            if wanted and size > MAX_MEMBER:
                 raise LimitError(f"{shard}: {name[:200]!r} has {size:,} bytes", limit=MAX_MEMBER)
-            else:
+            if wanted:
                 member = Member(name, start, member.offset, size, reader.take(size))
+            else:
+                reader.skip(size)
             reader.skip(padding(size))
             if header.is_regular:
                 yield member
