@@ -44,9 +44,11 @@ def make_tar(members: list[tuple[str, bytes]], forms: list[Form]) -> bytes:
         info = tarfile.TarInfo(name)
         info.size = len(data)
         if form == "mtime":
-            info.mtime = 1795330290.5 + number  # type: ignore[assignment]  # a float, as webdataset sets it
-        made = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT}.get(form, tarfile.PAX_FORMAT)
-        out.write(info.tobuf(made))
+            info.mtime = 1795330290.5 + number  # a float, as webdataset sets it
+        if form == "ustar":
+            out.write(info.tobuf(tarfile.USTAR_FORMAT))
+        else:
+            out.write(info.tobuf(tarfile.GNU_FORMAT if form == "gnu" else tarfile.PAX_FORMAT))
         out.write(data + bytes(-len(data) % 512))
     return out.getvalue() + bytes(1024)
 
@@ -70,7 +72,9 @@ def reference(data: bytes) -> list[tuple[str, int, bytes]]:
 
 names = st.one_of(
     st.integers(0, 30).map(lambda number: f"{number:06d}.msgpack"),
-    st.sampled_from(["a.jpg", "a.cls", "dir.d/b.seg.png", "__index__", "noext", ".hidden", "é.txt", "k" * 150 + ".npy"]),
+    st.sampled_from(
+        ["a.jpg", "a.cls", "dir.d/b.seg.png", "__index__", "noext", ".hidden", "é.txt", "k" * 150 + ".npy"]
+    ),
 )
 contents = st.one_of(
     st.binary(max_size=600),
@@ -97,7 +101,8 @@ def test_blocks_hold_what_a_plain_walk_finds(
     assert found == reference(data)
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         assert [(name, content) for name, _, content in found] == [
-            (info.name, archive.extractfile(info).read()) for info in archive  # type: ignore[union-attr]
+            (info.name, archive.extractfile(info).read())
+            for info in archive  # type: ignore[union-attr]
         ]
 
 
@@ -107,9 +112,7 @@ def test_a_sample_is_never_cut(keys: list[str], block_bytes: int) -> None:
     members = [(f"{key}.{number}", bytes([number]) * 300) for number, key in enumerate(keys)]
     data = make_tar(members, ["ustar"])
 
-    found = [
-        sample for block in read_all(data, block_bytes) for sample in samples_in(block.members, shard="x.tar")
-    ]
+    found = [sample for block in read_all(data, block_bytes) for sample in samples_in(block.members, shard="x.tar")]
 
     expected: list[tuple[str, list[str]]] = []
     for number, key in enumerate(keys):

@@ -43,7 +43,7 @@ class Block:
     def payload(self, number: int) -> memoryview:
         """The bytes of one member: a writable view on the block's buffer."""
         start = int(self.members.headers[number]) + BLOCK
-        return memoryview(self.members.buffer)[start : start + int(self.members.sizes[number])]
+        return self.members.buffer.data[start : start + int(self.members.sizes[number])]
 
 
 def read_blocks(stream: Stream, *, shard: str = "", block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
@@ -85,7 +85,7 @@ def read_blocks(stream: Stream, *, shard: str = "", block_bytes: int = BLOCK_BYT
 
 def _fill(stream: Stream, buffer: NDArray[np.uint8], filled: int) -> int:
     """Read until the buffer is full or the stream at its end; return how many bytes the buffer holds."""
-    view = memoryview(buffer)
+    view = buffer.data
     while filled < len(buffer) and (count := stream.readinto(view[filled:])):
         filled += count
     return filled

@@ -7,9 +7,8 @@ hostile file can stand for terabytes: see `MAX_RATIO`.
 Sources: RFC 1952 (gzip, several members after one another), RFC 8878 (Zstandard, several frames likewise).
 """
 
-import io
 import zlib
-from typing import Any, Protocol
+from typing import IO, Protocol, cast
 from urllib.parse import urlsplit
 
 from atdata.errors import LimitError, ShardError, UnsupportedStorageError
@@ -70,7 +69,7 @@ class _Input:
         self.count = 0
 
     def read(self, size: int = _INPUT_BYTES) -> bytes:
-        piece = memoryview(self._buffer)[: min(size, _INPUT_BYTES)] if size >= 0 else memoryview(self._buffer)
+        piece = memoryview(self._buffer)[:size]
         count = self._stream.readinto(piece)
         self.count += count
         return bytes(piece[:count])
@@ -160,7 +159,8 @@ class _Zstd:
         self._path = path
         self._error: type[Exception] = zstandard.ZstdError
         decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
-        self._reader: io.RawIOBase | Any = decompressor.stream_reader(source, read_across_frames=True)
+        input_file = cast("IO[bytes]", source)  # zstandard calls `read` only
+        self._reader = decompressor.stream_reader(input_file, read_across_frames=True)
 
     def readinto(self, buffer: memoryview, /) -> int:
         try:

@@ -143,7 +143,7 @@ def plain_members(buffer: NDArray[np.uint8]) -> tuple[Members, int, bool]:
 def _walk_on(plain: Members, end: int, *, shard: str, position: int, at_end: bool) -> Found:
     """Go on from ``end`` by the plain walk, up to the end of the buffer or of the archive."""
     buffer = plain.buffer
-    rest = _Rest(memoryview(buffer)[end:])
+    rest = _Rest(buffer.data[end:])
     walked: list[Member] = []
     zeros = None
     try:
@@ -164,7 +164,7 @@ def _walk_on(plain: Members, end: int, *, shard: str, position: int, at_end: boo
     after = buffer[zeros + BLOCK : zeros + 2 * BLOCK]
     if len(after) == BLOCK and after.any():
         at = position + zeros
-        raise ShardError(f"byte {at:,}: a lone block of zeros amid the tar: it is damaged, or two tars are joined", shard=shard)
+        raise ShardError(f"byte {at:,}: a lone block of zeros amid the tar, which is damaged", shard=shard)
     # A tar may end after a single block of zeros; but then it has to end there.
     return Found(members, end, finished=len(after) == BLOCK or at_end)
 
@@ -228,9 +228,7 @@ def _checksums_agree(headers: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return agree
 
 
-def _only_mtime(
-    rows: NDArray[np.uint8], candidates: NDArray[np.int64], sizes: NDArray[np.int64]
-) -> NDArray[np.bool_]:
+def _only_mtime(rows: NDArray[np.uint8], candidates: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
     """True where the body of a PAX header is one record of at most 99 bytes, ``NN mtime=...``."""
     inside = candidates + 1 < len(rows)
     body = rows[np.where(inside, candidates + 1, 0)]

@@ -1,0 +1,286 @@
+"""Blocks into columns: the samples of a block, field by field.
+
+One decoder for each of the two ways in which a sample lies in a shard. Both hand out arrays that are writable, aligned
+and share no bytes. Blocks are `atdata.data.blocks`, columns of equal layout `atdata.data.columns`, single values
+`atdata.data.codec`; the order of shards and blocks is `atdata.data.reader`.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from atdata.data.blocks import Block
+from atdata.data.codec import decode_member, decode_msgpack
+from atdata.data.columns import Column, Layout, rows_of
+from atdata.data.fields import Field, fields_of, is_multi_member
+from atdata.data.members import msgpack_members, samples_in
+from atdata.data.npy import decode_array
+from atdata.data.tar import BLOCK, split_name
+from atdata.errors import AtdataError, LimitError, SchemaMismatchError, ShardError
+
+S = TypeVar("S")
+
+_Part: TypeAlias = tuple[NDArray[np.int64], list[Column]]  # some samples of a block, by number, and their fields
+
+_MIN_ROWS = 32  # samples of one layout in a block from which on columns are faster than one by one
+_MAX_LAYOUTS = 8  # layouts that are remembered, the one learnt last first
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a decoder makes of a block.
+
+    Attributes:
+        columns: The fields in declared order, one column each, up to the first sample that does not decode.
+        error: Why that sample does not decode; None when all do.
+    """
+
+    columns: list[Column]
+    error: AtdataError | None = None
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+
+class Decoder(Protocol):
+    """Reads the samples of one type."""
+
+    def count(self, block: Block) -> int:
+        """The number of samples of a block."""
+        ...
+
+    def decode(self, block: Block, skip: int = 0) -> Decoded:
+        """The samples of a block but the first ``skip``."""
+        ...
+
+
+def decoder_of(sample_type: type) -> Decoder:
+    """The decoder for a sample type.
+
+    Raises:
+        SchemaMismatchError: It cannot be a sample type.
+    """
+    return MemberDecoder(sample_type) if is_multi_member(sample_type) else MsgpackDecoder(sample_type)
+
+
+def _defaults(sample_type: type) -> Mapping[str, Callable[[], Any]]:
+    """What makes the value of a field that a sample lacks."""
+    made: dict[str, Callable[[], Any]] = {}
+    for field in dataclasses.fields(sample_type):
+        if field.default_factory is not dataclasses.MISSING:
+            made[field.name] = field.default_factory
+        elif field.default is not dataclasses.MISSING:
+            made[field.name] = lambda value=field.default: value  # type: ignore[misc]  # binds the value of now
+    return made
+
+
+def own_array(array: NDArray[Any]) -> NDArray[Any]:
+    """The array itself, or a copy when it is read-only or not aligned."""
+    return array if array.flags.behaved else array.copy("K")
+
+
+class MsgpackDecoder:
+    """Reads samples that are one ``.msgpack`` member each. Remembers the layouts that it has met."""
+
+    def __init__(self, sample_type: type) -> None:
+        self._type = sample_type
+        self._fields = fields_of(sample_type)
+        self._defaults = _defaults(sample_type)
+        self._layouts: list[Layout] = []
+        self._arrays = [number for number, field in enumerate(self._fields) if field.kind == "ndarray"]
+        # Neutral names, since msgspec forbids some that a dataclass may have.
+        names = {f"f{number}": field.name for number, field in enumerate(self._fields)}
+        types = [
+            (name, memoryview | None if field.kind == "ndarray" else Any)
+            for name, field in zip(names, self._fields, strict=True)
+        ]
+        row = msgspec.defstruct("Row", types, rename=names, forbid_unknown_fields=True, gc=False)
+        self._decode = msgspec.msgpack.Decoder(row).decode
+
+    def count(self, block: Block) -> int:
+        """The number of samples of a block."""
+        return len(msgpack_members(block.members, shard=block.shard))
+
+    def decode(self, block: Block, skip: int = 0) -> Decoded:
+        """The samples of a block but the first ``skip``."""
+        numbers = msgpack_members(block.members, shard=block.shard)[skip:]
+        parts: list[_Part] = []
+        count = len(numbers)
+        rest = np.arange(count)
+        if count >= _MIN_ROWS:
+            rest = self._by_layout(block, numbers, parts)
+        rows, error = _until_error(lambda number: self._row(block, number), numbers[rest].tolist())
+        if error is not None:
+            count = int(rest[len(rows)])
+            rest = rest[: len(rows)]
+            parts = [_before(count, part) for part in parts]
+        if rows:
+            parts.append((rest, _transposed(rows)))
+        return Decoded(_merged(parts, count, len(self._fields)), error)
+
+    def _by_layout(self, block: Block, numbers: NDArray[np.int64], parts: list[_Part]) -> NDArray[np.int64]:
+        """Read what fits a layout, known or learnt now, into ``parts``; return the samples that are left."""
+        starts = block.members.headers[numbers] + BLOCK
+        sizes = block.members.sizes[numbers]
+        rest = np.arange(len(numbers))
+
+        def take(layout: Layout) -> bool:
+            nonlocal rest
+            rows = rest[sizes[rest] == layout.size]
+            if len(rows) >= _MIN_ROWS:
+                rows = rows[layout.matching(block.members.buffer, starts[rows])]
+            if len(rows) < _MIN_ROWS:
+                return False
+            try:
+                parts.append((rows, layout.columns(block.members.buffer, starts[rows])))
+            except UnicodeDecodeError:  # decoding one by one will say which sample it is
+                return False
+            left = np.ones(len(numbers), np.bool_)
+            left[rows] = False
+            rest = rest[left[rest]]
+            return True
+
+        for layout in tuple(self._layouts):
+            if len(rest) < _MIN_ROWS:
+                return rest
+            take(layout)
+        while len(rest) >= _MIN_ROWS:
+            learnt = Layout.learn(block.payload(int(numbers[rest[0]])), self._fields)
+            if learnt is None or not take(learnt):
+                break
+            self._layouts = [learnt, *self._layouts][:_MAX_LAYOUTS]
+        return rest
+
+    def _row(self, block: Block, number: int) -> list[Any]:
+        """The values of one sample, in the order of the fields."""
+        payload = block.payload(number)
+        try:
+            values = list(msgspec.structs.astuple(self._decode(payload)))
+            for place in self._arrays:
+                if values[place] is not None:
+                    values[place] = own_array(decode_array(values[place]))
+        except (msgspec.MsgspecError, ShardError, UnicodeDecodeError, RecursionError):
+            return self._careful_row(block, number, payload)
+        return values
+
+    def _careful_row(self, block: Block, number: int, payload: memoryview) -> list[Any]:
+        """The same without assumptions: for what is rare, and for errors that say what is wrong."""
+        parts = split_name(block.members.name(number))
+        key = parts[0] if parts else ""
+        try:
+            values = decode_msgpack(payload, self._fields)
+        except ShardError as error:
+            raise ShardError(f"sample {key!r}: {error}", shard=block.shard) from error
+        row = []
+        missing = []
+        for field in self._fields:
+            if field.name in values:
+                value = values.pop(field.name)
+                row.append(own_array(value) if isinstance(value, np.ndarray) else value)
+            elif field.name in self._defaults:
+                row.append(self._defaults[field.name]())
+            else:
+                missing.append(field.name)
+        if missing or values:
+            wrong = [f"it has no field {name!r}" for name in missing]
+            wrong += [f"its field {name!r} is unknown" for name in values]
+            raise SchemaMismatchError(
+                f"{block.shard}: sample {key!r} does not fit {self._type.__qualname__}: {', '.join(wrong)}"
+            )
+        return row
+
+
+class MemberDecoder:
+    """Reads samples whose fields are members of their own."""
+
+    def __init__(self, sample_type: type) -> None:
+        self._fields = fields_of(sample_type)
+        self._defaults = _defaults(sample_type)
+
+    def count(self, block: Block) -> int:
+        """The number of samples of a block."""
+        return sum(1 for _ in samples_in(block.members, shard=block.shard))
+
+    def decode(self, block: Block, skip: int = 0) -> Decoded:
+        """The samples of a block but the first ``skip``."""
+        samples = list(samples_in(block.members, shard=block.shard))[skip:]
+        rows, error = _until_error(lambda sample: self._row(block, *sample), samples)
+        return Decoded(_transposed(rows) if rows else [[] for _ in self._fields], error)
+
+    def _row(self, block: Block, key: str, by_extension: Mapping[str, int]) -> list[Any]:
+        row = []
+        for field in self._fields:
+            extension = next((name for name in field.extensions if name in by_extension), None)
+            if extension is not None:
+                payload = block.payload(by_extension[extension])
+                row.append(decode_named_member(extension, payload, field, key=key, shard=block.shard))
+            elif field.name in self._defaults:
+                row.append(self._defaults[field.name]())
+            elif field.optional:
+                row.append(None)
+            else:
+                wanted = " or ".join(f".{name}" for name in field.extensions)
+                there = ", ".join(f".{name}" for name in by_extension)
+                raise ShardError(
+                    f"sample {key!r} has no member {wanted} for the field {field.name!r}, only {there}",
+                    shard=block.shard,
+                )
+        return row
+
+
+def decode_named_member(extension: str, data: memoryview, field: Field | None, *, key: str, shard: str) -> Any:
+    """The value of one member, as `atdata.data.codec.decode_member` has it; errors name the sample and the shard.
+
+    Raises:
+        ShardError: The data are not what the extension says.
+        LimitError: A picture is too large.
+    """
+    try:
+        value = decode_member(extension, data, field)
+    except ShardError as error:
+        raise ShardError(f"sample {key!r}: {error}", shard=shard) from error
+    except LimitError as error:
+        raise LimitError(f"{shard}: sample {key!r}: {error}", limit=error.limit) from error
+    return own_array(value) if isinstance(value, np.ndarray) else value
+
+
+def _until_error(decode: Callable[[S], list[Any]], samples: Iterable[S]) -> tuple[list[list[Any]], AtdataError | None]:
+    """The values of the samples up to the first that does not decode, and its error."""
+    rows = []
+    for sample in samples:
+        try:
+            rows.append(decode(sample))
+        except AtdataError as error:
+            return rows, error
+    return rows, None
+
+
+def _transposed(rows: list[list[Any]]) -> list[Column]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _before(stop: int, part: _Part) -> _Part:
+    """What of a part belongs to samples before the number ``stop``."""
+    rows, columns = part
+    count = int(np.searchsorted(rows, stop))
+    return rows[:count], [column[:count] for column in columns]
+
+
+def _merged(parts: list[_Part], count: int, width: int) -> list[Column]:
+    """The columns of all samples out of those of some of them each."""
+    if not parts:
+        return [[] for _ in range(width)]
+    if len(parts[0][0]) == count:
+        return parts[0][1]
+    merged: list[list[Any]] = [[None] * count for _ in range(width)]
+    for rows, columns in parts:
+        places = rows.tolist()
+        for target, column in zip(merged, columns, strict=True):
+            for place, value in zip(places, rows_of(column), strict=True):
+                target[place] = value
+    return list(merged)

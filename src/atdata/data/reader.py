@@ -1,0 +1,126 @@
+"""Samples out of shards, one after another: in the order of the shards, and in each in the order of the tar.
+
+A sample type is a dataclass, whose fields lie in one ``.msgpack`` member or in members of their own, or `dict` for
+whatever a shard has. Blocks come from `atdata.data.blocks` and become columns in `atdata.data.decoders`; here they
+become samples again.
+
+Arrays that are handed out are writable, aligned, share no bytes with one another, and stay right for as long as they
+are referenced, whatever the reader does. Most are views on the block that they came from and keep its memory alive
+(`atdata.data.blocks.BLOCK_BYTES`): copy what you keep of few samples out of many.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from typing import Any, TypeVar
+
+from atdata.data.blocks import BLOCK_BYTES, Block, read_blocks
+from atdata.data.columns import Column, rows_of
+from atdata.data.compression import decompressed
+from atdata.data.decoders import decode_named_member, decoder_of
+from atdata.data.members import samples_in
+from atdata.storage.base import Store
+
+T = TypeVar("T")
+
+
+def read_samples(
+    store: Store, paths: Sequence[str], sample_type: type[T], *, start: int = 0, block_bytes: int = BLOCK_BYTES
+) -> Iterator[T]:
+    """Read the samples of some shards in order.
+
+    Memory is a few blocks, and one sample where that is larger.
+
+    Args:
+        store: Where the shards are.
+        paths: The shards, in order.
+        sample_type: A dataclass, or `dict` for untyped samples ``{"__key__": key, "jpg": ..., "cls": ...}``.
+        start: How many samples at the front of the first shard are passed over.
+        block_bytes: How much is read at a time.
+
+    Raises:
+        ShardError: A shard is damaged or cut short, or a sample does not decode; nothing is passed over silently.
+        SchemaMismatchError: A sample has not the fields of its type, or the type cannot be a sample type.
+        NotFoundError, UnavailableError, RefusedError: As the store raises them.
+        LimitError: A compressed shard or a picture is larger than its limits.
+    """
+    if sample_type is dict:
+        for key, members, shard in _records(store, paths, start, block_bytes):
+            sample: Any = {"__key__": key}
+            for extension, data in members.items():
+                sample[extension] = decode_named_member(extension, data, None, key=key, shard=shard)
+            yield sample
+        return
+    construct = constructor(sample_type)
+    for columns in read_columns(store, paths, sample_type, start=start, block_bytes=block_bytes):
+        yield from map(construct, *map(rows_of, columns))
+
+
+def read_records(
+    store: Store, paths: Sequence[str], *, start: int = 0, block_bytes: int = BLOCK_BYTES
+) -> Iterator[tuple[str, dict[str, memoryview]]]:
+    """Read the samples of some shards as they are: key, and the bytes of each member by extension.
+
+    The views stay right for as long as they are referenced. Arguments and errors are those of `read_samples`.
+    """
+    for key, members, _ in _records(store, paths, start, block_bytes):
+        yield key, members
+
+
+def read_columns(
+    store: Store, paths: Sequence[str], sample_type: type, *, start: int = 0, block_bytes: int = BLOCK_BYTES
+) -> Iterator[list[Column]]:
+    """Read the samples of some shards block by block, each field as a column.
+
+    Arguments and errors are those of `read_samples`; `dict` is no type that has columns.
+
+    Yields:
+        The fields in declared order, one column each, all of the same length of one or more.
+    """
+    decoder = decoder_of(sample_type)
+    for number, path in enumerate(paths):
+        skip = start if number == 0 else 0
+        for block in shard_blocks(store, path, block_bytes=block_bytes):
+            if skip and skip >= (count := decoder.count(block)):
+                skip -= count
+                continue
+            decoded = decoder.decode(block, skip)
+            skip = 0
+            if len(decoded):
+                yield decoded.columns
+            if decoded.error is not None:
+                raise decoded.error
+
+
+def shard_blocks(store: Store, path: str, *, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
+    """The blocks of one shard, decompressed where its name says so. Closing the iterator closes the stream."""
+    with closing(decompressed(store.open(path), path)) as stream:
+        yield from read_blocks(stream, shard=path, block_bytes=block_bytes)
+
+
+def _records(
+    store: Store, paths: Sequence[str], start: int, block_bytes: int
+) -> Iterator[tuple[str, dict[str, memoryview], str]]:
+    for number, path in enumerate(paths):
+        skip = start if number == 0 else 0
+        for block in shard_blocks(store, path, block_bytes=block_bytes):
+            for key, by_extension in samples_in(block.members, shard=path):
+                if skip:
+                    skip -= 1
+                    continue
+                yield key, {extension: block.payload(member) for extension, member in by_extension.items()}, path
+
+
+def constructor(sample_type: type[T]) -> Callable[..., T]:
+    """What makes a sample of the values of its fields in order: the type itself, unless a field wants its name said."""
+    fields = dataclasses.fields(sample_type)  # type: ignore[arg-type]  # `fields_of` has checked that it is a dataclass
+    if all(field.init and not field.kw_only for field in fields):
+        return sample_type
+    names = [field.name for field in fields if field.init]
+    chosen = [field.init for field in fields]
+
+    def construct(*values: Any) -> T:
+        given = [value for value, wanted in zip(values, chosen, strict=True) if wanted]
+        return sample_type(**dict(zip(names, given, strict=True)))
+
+    return construct
