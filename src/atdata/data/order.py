@@ -1,20 +1,24 @@
-"""The order in which samples come: shuffling, sharing out among workers, and what marks a place in a dataset.
+"""The order in which samples come: shuffling, grouping, sharing out among workers, and how far one has come.
 
 Functions of their arguments alone: reading is `atdata.data.reader`. An order is a function of the seed and of what the
 shards are, never of where they lie, so a dataset that has moved goes on where it stopped.
 """
 
 import hashlib
+import operator
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
 from typing import Any, TypeVar
 
 from atdata.storage.base import Shard
 
 T = TypeVar("T")
+
+_STATE_VERSION = 1
 
 
 def shuffle(items: Iterable[T], *, size: int, rng: Random) -> Iterator[T]:
@@ -36,6 +40,23 @@ def shuffle(items: Iterable[T], *, size: int, rng: Random) -> Iterator[T]:
         yield item
     rng.shuffle(buffer)
     yield from buffer
+
+
+def check_batch_size(size: int) -> None:
+    """Refuse a batch of no samples.
+
+    Raises:
+        ValueError: ``size`` is less than one.
+    """
+    if size < 1:
+        raise ValueError(f"a batch has one sample or more, not {size}")
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of ``size`` items, one or more; the last one of what is left."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
 
 
 def this_worker() -> tuple[int, int]:
@@ -77,6 +98,42 @@ class Position:
     def restart(self) -> None:
         """Go back to the start."""
         self.shard = self.sample = self.before = 0
+
+
+def state_of(position: Position, *, fingerprint: str) -> dict[str, Any]:
+    """A position as a JSON value, with the fingerprint of the dataset that it belongs to."""
+    return {
+        "version": _STATE_VERSION,
+        "fingerprint": fingerprint,
+        "shard": position.shard,
+        "sample": position.sample,
+        "samples": position.before + position.sample,
+    }
+
+
+def position_in(state: Mapping[str, Any], *, fingerprint: str, shards: int) -> Position:
+    """The position in what `state_of` gave.
+
+    Args:
+        state: Perhaps of another dataset or release.
+        fingerprint: That of the dataset in which to go on.
+        shards: How many it has.
+
+    Raises:
+        ValueError: It is the state of another dataset, or none at all.
+    """
+    try:
+        version, theirs = state["version"], state["fingerprint"]
+        shard, sample, samples = (operator.index(state[key]) for key in ("shard", "sample", "samples"))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a state of a dataset: {error!r}") from error
+    if version != _STATE_VERSION:
+        raise ValueError(f"a state of version {version!r}; this release reads version {_STATE_VERSION}")
+    if theirs != fingerprint:
+        raise ValueError("the state of another dataset, or of one whose shards have changed since")
+    if not (0 <= shard <= shards and 0 <= sample <= samples):
+        raise ValueError(f"not a state of a dataset: shard {shard} of {shards}, sample {sample} of {samples}")
+    return Position(shard, sample, samples - sample)
 
 
 def fingerprint(shard: Shard, url: str) -> str:

@@ -5,6 +5,7 @@ the fields of either are is `atdata.data.fields`, their bytes are `atdata.data.c
 """
 
 import dataclasses
+import functools
 import inspect
 import types
 import typing
@@ -34,6 +35,11 @@ def _fields(cls: type) -> tuple[Field, ...]:
     return fields_of(cls) if dataclasses.fields(cls) else ()
 
 
+@functools.lru_cache(maxsize=1024)  # asked for by each sample that is made
+def _array_names(cls: type) -> tuple[str, ...]:
+    return tuple(field.name for field in _fields(cls) if field.kind == "ndarray")
+
+
 @dataclasses.dataclass
 class PackableSample:
     """Base of sample types that turn themselves into msgpack and back.
@@ -43,9 +49,9 @@ class PackableSample:
     """
 
     def _ensure_good(self) -> None:
-        for field in _fields(type(self)):
-            if field.kind == "ndarray" and isinstance(value := getattr(self, field.name), bytes):
-                setattr(self, field.name, decode_array(value).copy(order="K"))
+        for name in _array_names(type(self)):  # type: ignore[arg-type]  # a class can be hashed, if not its instances
+            if isinstance(value := getattr(self, name), bytes):
+                setattr(self, name, decode_array(value).copy(order="K"))
 
     def __post_init__(self) -> None:
         self._ensure_good()
@@ -162,6 +168,23 @@ class SampleBatch(Generic[T]):
         argument = vars(self).get("__orig_class__")
         brackets = f"[{typing.get_args(argument)[0].__name__}]" if argument is not None else ""
         return f"{name}{brackets}({len(self.samples):,} samples)"
+
+
+def unpack(sample_type: type, data: bytes) -> Any:
+    """The sample of any type, packable, plain dataclass or `dict`, in the data of a ``.msgpack`` member.
+
+    Raises:
+        ShardError: The bytes are no msgpack map.
+        TypeError: A field is missing, or a name is not one of a field.
+    """
+    if issubclass(sample_type, PackableSample):
+        return sample_type.from_bytes(data)
+    if sample_type is dict:
+        return decode_msgpack(data)
+    values = decode_msgpack(data, fields_of(sample_type))  # type: ignore[arg-type]  # as above
+    return sample_type(
+        **{name: value.copy(order="K") if isinstance(value, np.ndarray) else value for name, value in values.items()}
+    )
 
 
 def type_argument(instance: Any) -> Any:
