@@ -177,6 +177,12 @@ class Client:
         """True for the client's own repository, and for the local one of this machine."""
         return did in (self.did, LOCAL_DID)
 
+    def own_repository(self, did: Did) -> Repository | None:
+        """The repository of ``did`` where it is the client's own, or the local one of this machine; else None."""
+        if did == self.did:
+            return self.repository
+        return LocalRepository(local_folder()) if did == LOCAL_DID else None
+
     def did_of(self, uri: AtUri) -> Did:
         """The DID of the repository that an AT-URI names, its handle resolved and checked in both directions.
 
@@ -202,20 +208,15 @@ class Client:
                 f"{uri} names no record: the form is at://AUTHORITY/COLLECTION/RKEY", value=str(uri)
             )
         did = self.did_of(uri)
-        if (own := self._own(did)) is not None:
+        if (own := self.own_repository(did)) is not None:
             return own.get_record(uri.collection, uri.rkey)
         return read_record(self._xrpc(did), did, uri.collection, uri.rkey)
 
     def list_records(self, did: Did, collection: Nsid) -> Iterator[Record]:
         """All records of a collection in anybody's repository, the greatest key first. Raises as `get_record`."""
-        if (own := self._own(did)) is not None:
+        if (own := self.own_repository(did)) is not None:
             return own.list_records(collection)
         return list_repository(self._xrpc(did), did, collection)
-
-    def _own(self, did: Did) -> Repository | None:
-        if did == self.did:
-            return self.repository
-        return LocalRepository(local_folder()) if did == LOCAL_DID else None
 
     def _xrpc(self, did: Did) -> Xrpc:
         return Xrpc(self.resolver.pds(did), self.transport)

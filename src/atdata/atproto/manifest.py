@@ -24,7 +24,7 @@ from atdata.errors import InvalidRecordError, LimitError
 from atdata.storage.base import Shard
 from atdata.storage.union import Blob, BlobStorage
 from atdata.storage.url import MAX_SHARDS
-from atdata.syntax import AtUri, Did, RecordKey, family, new_tid, parse_nsid, raw_cid
+from atdata.syntax import AtUri, Did, Handle, RecordKey, family, new_tid, parse_nsid, raw_cid
 
 PART_SHARDS = 20_000  # lines of one manifest part, which makes it about 2 MB: below the 5 MiB of a PDS's blobs
 PART_LIMIT = 64 << 20  # bytes of one part, gzipped or not, that are read
@@ -61,13 +61,12 @@ class Spread:
     lists: tuple[BlobList, ...] = ()
 
 
-def spread(record: DatasetRecord, *, uri: AtUri, did: Did) -> Spread:
+def spread(record: DatasetRecord, *, uri: AtUri) -> Spread:
     """Move facts and blobs out of a record that has too many bytes; one that fits is left as it is.
 
     Args:
         record: All facts in ``shards``, all blobs in ``storage``.
-        uri: The dataset's own.
-        did: The repository that the lists will be written into.
+        uri: The dataset's own; the lists will be written into the same repository.
     """
     if _fits(record):
         return Spread(record)
@@ -81,7 +80,7 @@ def spread(record: DatasetRecord, *, uri: AtUri, did: Did) -> Spread:
     if not _fits(record) and isinstance(record.storage, BlobStorage):
         first, *rest = _groups(record.storage.blobs, BLOBS_PER_LIST)
         lists = tuple(_blob_list(group, uri, record.created_at) for group in rest)
-        more = tuple(_reference(item, did).to_json() for item in lists)
+        more = tuple(_reference(item, uri.authority).to_json() for item in lists)
         record = dataclasses.replace(record, storage=BlobStorage(tuple(first), more, record.storage.extra))
     return Spread(record, parts, lists)
 
@@ -153,6 +152,6 @@ def _blob_list(blobs: Sequence[Blob], uri: AtUri, created_at: str) -> BlobList:
     return BlobList(RecordKey(new_tid()), write_value(record))
 
 
-def _reference(item: BlobList, did: Did) -> StrongRef:
+def _reference(item: BlobList, did: Did | Handle) -> StrongRef:
     uri = AtUri(did, parse_nsid(f"{family()}.blobList"), item.rkey)
     return StrongRef(str(uri), str(record_cid(item.value)))
