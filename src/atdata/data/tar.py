@@ -113,7 +113,10 @@ def parse_header(block: bytes | bytearray | memoryview) -> Header:
     raw = bytes(block)
     if len(raw) != BLOCK:
         raise ShardError(f"a tar header has 512 bytes, here are {len(raw)}")
-    stated = _number(raw[148:156])
+    try:
+        stated = _number(raw[148:156])
+    except ShardError as error:
+        raise ShardError(_not_a_header(raw)) from error
     if stated not in (_checksum(raw), _signed_checksum(raw)):
         raise ShardError(_not_a_header(raw))
     name = _text(raw[:100])
