@@ -1,9 +1,10 @@
 """Blocks: the same members as a plain walk finds, wherever the blocks are cut."""
 
+import gc
 import io
 import tarfile
+import weakref
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,44 +14,11 @@ from hypothesis import strategies as st
 from atdata.data.blocks import Block, read_blocks
 from atdata.data.headers import plain_members
 from atdata.data.members import samples_in
-from atdata.data.tar import split_name, walk
+from atdata.data.tar import BLOCK, member_header, walk
 from atdata.errors import ShardError
+from tests.data.tars import Bytes, Form, make_tar
 
 BLOCK_SIZES = st.sampled_from([512, 513, 1024, 1536, 2048, 3000, 4096, 10_000, 1 << 16])
-
-
-class Bytes:
-    """A stream over bytes that comes in pieces of at most ``most`` bytes."""
-
-    def __init__(self, data: bytes, most: int = 1 << 30) -> None:
-        self._file = io.BytesIO(data)
-        self._most = most
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        return self._file.readinto(buffer[: self._most])
-
-    def close(self) -> None:
-        self._file.close()
-
-
-Form = Literal["ustar", "pax", "gnu", "mtime"]
-
-
-def make_tar(members: list[tuple[str, bytes]], forms: list[Form]) -> bytes:
-    """A tar as tarfile writes it, each member in its own form; ``mtime`` is PAX as webdataset's writer has it."""
-    out = io.BytesIO()
-    for number, (name, data) in enumerate(members):
-        form = forms[number % len(forms)]
-        info = tarfile.TarInfo(name)
-        info.size = len(data)
-        if form == "mtime":
-            info.mtime = 1795330290.5 + number  # a float, as webdataset sets it
-        if form == "ustar":
-            out.write(info.tobuf(tarfile.USTAR_FORMAT))
-        else:
-            out.write(info.tobuf(tarfile.GNU_FORMAT if form == "gnu" else tarfile.PAX_FORMAT))
-        out.write(data + bytes(-len(data) % 512))
-    return out.getvalue() + bytes(1024)
 
 
 def read_all(data: bytes, block_bytes: int, most: int = 1 << 30) -> Iterator[Block]:
@@ -134,19 +102,120 @@ def test_common_writers_take_the_fast_path(form: Form) -> None:
     assert members.all_names() == [member.name for member in walk(Bytes(data))]
 
 
-@given(st.integers(0, 200), st.integers(1, 255))
+@given(st.integers(0, 511), st.integers(1, 255))
 def test_a_changed_header_is_noticed(at: int, change: int) -> None:
-    """A header with one changed byte never passes."""
-    data = bytearray(make_tar([(f"{number}.msgpack", b"x") for number in range(9)], ["ustar"]))
+    """A header with one changed byte is refused, unless the change is one of spelling that the plain walk accepts."""
+    data = bytearray(make_tar([(f"{number}.msgpack", b"x") for number in range(9)]))
     data[4096 + at] ^= change
+    try:
+        expected = reference(bytes(data))
+    except ShardError:
+        with pytest.raises(ShardError):
+            members_of(read_all(bytes(data), 1 << 16))
+        return
 
-    if 148 <= at < 156:  # the checksum's own spelling has a freedom that the plain walk defines
-        try:
-            expected = reference(bytes(data))
-        except ShardError:
-            expected = None
-        if expected is not None:
-            assert members_of(read_all(bytes(data), 1 << 16)) == expected
-            return
-    with pytest.raises(ShardError):
-        members_of(read_all(bytes(data), 1 << 16))
+    assert 148 <= at < 156
+    assert members_of(read_all(bytes(data), 1 << 16)) == expected
+
+
+CUT = make_tar([("a.jpg", b"1" * 700), ("a.cls", b"2"), ("b.jpg", b"3" * 400), ("b.cls", b"4")], ["ustar", "mtime"])
+
+
+@given(st.integers(0, len(CUT) - 1025), BLOCK_SIZES)
+def test_a_cut_tar_is_an_error(size: int, block_bytes: int) -> None:
+    """Wherever a tar is cut before its end blocks, at a member's border too, an error comes; no sample comes in part."""
+    seen = []
+    with pytest.raises(ShardError, match=r"x\.tar: .*(cut short|empty|wrong checksum)"):
+        for block in read_all(CUT[:size], block_bytes):
+            seen += [list(numbers) for _, numbers in samples_in(block.members, shard="x.tar")]
+
+    assert seen in ([], [["jpg", "cls"]])
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"", "empty"),
+        (b"<!DOCTYPE html><title>404</title>", "HTML"),
+        (b"<html>" + b"x" * 2000, "HTML"),
+        (b'{"error": "BlobNotFound"}', "no tar"),
+        (b"\x1f\x8b" + b"x" * 2000, "gzip"),
+        (b"\x28\xb5\x2f\xfd" + b"x" * 2000, "zstd"),
+        (bytes(100), "no tar"),
+    ],
+)
+def test_what_is_no_tar_says_what_it_is(data: bytes, what: str) -> None:
+    with pytest.raises(ShardError, match=what):
+        members_of(read_all(data, 4096))
+
+
+@pytest.mark.parametrize("block_bytes", [512, 1024, 1536, 1 << 16])
+def test_the_end_of_a_tar(block_bytes: int) -> None:
+    """Two blocks of zeros end it, whatever follows; one does at the very end; one amid the tar is damage."""
+    body = make_tar([("a.cls", b"1")])[:-1024]
+    whole = reference(body + bytes(1024))
+
+    assert members_of(read_all(body + bytes(1024), block_bytes)) == whole
+    assert members_of(read_all(body + bytes(1024) + b"garbage" * 999, block_bytes)) == whole
+    assert members_of(read_all(body + bytes(10_240 - len(body)), block_bytes)) == whole
+    assert members_of(read_all(body + bytes(512), block_bytes)) == whole
+    with pytest.raises(ShardError, match="byte 1,024: a lone block of zeros"):
+        members_of(read_all(body + bytes(512) + body + bytes(1024), block_bytes))
+
+
+def test_the_stream_is_read_to_its_end() -> None:
+    """So that a stream that checks its bytes has seen all of them."""
+    stream = Bytes(make_tar([("a.cls", b"1")]) + b"after the end" * 10_000)
+
+    members_of(read_blocks(stream))
+
+    assert stream.readinto(memoryview(bytearray(9))) == 0
+
+
+def test_directories_and_links_are_passed_over() -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for name, kind in (("d", tarfile.DIRTYPE), ("d/x.cls", tarfile.REGTYPE), ("d/y.cls", tarfile.SYMTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type = kind
+            archive.addfile(info)
+
+    assert [name for name, _, _ in members_of(read_all(out.getvalue(), 1024))] == ["d/x.cls"]
+
+
+def test_a_sample_larger_than_a_block() -> None:
+    data = make_tar([("a.bin", b"1" * 100_000), ("b.bin", b"2" * 5)])
+
+    blocks = list(read_all(data, 1024))
+
+    assert members_of(iter(blocks)) == reference(data)
+    assert max(len(block.members.buffer) for block in blocks) < 400_000
+
+
+def test_a_size_that_is_only_claimed_takes_no_memory() -> None:
+    """A terabyte in a header fails at the end of the stream."""
+    data = member_header("a.bin", 1 << 40) + bytes(100_000)
+
+    with pytest.raises(ShardError, match="cut short: it stops after"):
+        members_of(read_all(data, 1024))
+
+
+def test_a_block_outlives_its_reader() -> None:
+    """What refers to a block's buffer stays right when the reader has gone on, and is closed; nothing else keeps it."""
+    data = make_tar([(f"{number:03d}.bin", bytes([number]) * 512) for number in range(100)])
+    reader = read_all(data, 4 * BLOCK)
+    views = [block.payload(0) for block, _ in zip(reader, range(20), strict=False)]
+    reader.close()  # type: ignore[attr-defined]  # a generator
+
+    assert len({bytes(view) for view in views}) == 20
+    assert all(len(set(view)) == 1 for view in views)
+
+    [block] = list(read_all(data, 1 << 20))
+    buffer = weakref.ref(block.members.buffer.base if block.members.buffer.base is not None else block.members.buffer)
+    view = block.payload(0)
+    del block
+    gc.collect()
+    assert buffer() is not None
+    del view
+    gc.collect()
+    assert buffer() is None

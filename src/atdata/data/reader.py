@@ -6,13 +6,15 @@ become samples again.
 
 Arrays that are handed out are writable, aligned, share no bytes with one another, and stay right for as long as they
 are referenced, whatever the reader does. Most are views on the block that they came from and keep its memory alive
-(`atdata.data.blocks.BLOCK_BYTES`): copy what you keep of few samples out of many.
+(`atdata.data.blocks.BLOCK_BYTES`): copy what you keep of few samples out of many, or read with ``copy=True``.
 """
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, TypeVar
+
+import numpy as np
 
 from atdata.data.blocks import BLOCK_BYTES, Block, read_blocks
 from atdata.data.columns import Column, rows_of
@@ -25,7 +27,13 @@ T = TypeVar("T")
 
 
 def read_samples(
-    store: Store, paths: Sequence[str], sample_type: type[T], *, start: int = 0, block_bytes: int = BLOCK_BYTES
+    store: Store,
+    paths: Sequence[str],
+    sample_type: type[T],
+    *,
+    start: int = 0,
+    copy: bool = False,
+    block_bytes: int = BLOCK_BYTES,
 ) -> Iterator[T]:
     """Read the samples of some shards in order.
 
@@ -36,6 +44,8 @@ def read_samples(
         paths: The shards, in order.
         sample_type: A dataclass, or `dict` for untyped samples ``{"__key__": key, "jpg": ..., "cls": ...}``.
         start: How many samples at the front of the first shard are passed over.
+        copy: Give each array of a dataclass memory of its own, so that a sample that is kept, as in a shuffle buffer,
+            does not keep the memory of its block.
         block_bytes: How much is read at a time.
 
     Raises:
@@ -53,7 +63,12 @@ def read_samples(
         return
     construct = constructor(sample_type)
     for columns in read_columns(store, paths, sample_type, start=start, block_bytes=block_bytes):
-        yield from map(construct, *map(rows_of, columns))
+        rows = map(rows_of, columns)
+        yield from map(construct, *(map(_private_rows, rows) if copy else rows))
+
+
+def _private_rows(rows: list[Any]) -> list[Any]:
+    return [value.copy("K") if isinstance(value, np.ndarray) else value for value in rows]
 
 
 def read_records(
