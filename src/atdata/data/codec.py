@@ -11,7 +11,7 @@ for the extensions.
 import functools
 import math
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -20,7 +20,7 @@ import numpy as np
 from atdata.data.fields import Field, check_extension
 from atdata.data.images import IMAGE_EXTENSIONS, decode_image, encode_image
 from atdata.data.npy import decode_array, encode_array
-from atdata.data.values import ATOMS, plain, value_of
+from atdata.data.values import ATOMS, plain, values_of
 from atdata.errors import SchemaMismatchError, ShardError
 
 Piece: TypeAlias = bytes | bytearray | memoryview
@@ -39,7 +39,7 @@ def encode_msgpack(sample: object, fields: Sequence[Field]) -> list[Piece]:
 
     Integers take their shortest form, floats are always float64, an array is the bytes of a ``.npy`` file, tuples are
     lists, numpy scalars Python's. Values are not compared with the kinds of their fields:
-    `atdata.data.values.check_sample` does that.
+    `atdata.data.values.values_checker` does that.
 
     Args:
         sample: An instance of the sample type, of which exactly ``fields`` are taken; or a mapping, of which all is
@@ -52,26 +52,30 @@ def encode_msgpack(sample: object, fields: Sequence[Field]) -> list[Piece]:
     if isinstance(sample, Mapping):
         names = [field.name for field in fields if field.name in sample]
         names += [name for name in sample if name not in names]
-        return _encode_map((name, sample[name]) for name in names) if names else [b"\x80"]
-    return _encode_map((field.name, value_of(sample, field.name)) for field in fields)
+        return encode_map(names, [sample[name] for name in names])
+    return encode_map([field.name for field in fields], values_of(sample, fields))
 
 
-def _encode_map(items: Iterable[tuple[str, Any]]) -> list[Piece]:
-    pieces: list[Piece] = [b""]
-    count = 0
-    for name, value in items:
-        count += 1
+def encode_map(names: Sequence[str], values: Sequence[Any]) -> list[Piece]:
+    """A map of names and values as msgpack, as `encode_msgpack` has it.
+
+    Raises:
+        SchemaMismatchError: A value has no msgpack form; the message names the field.
+    """
+    pieces: list[Piece] = [_map_header(len(names))]
+    for name, value in zip(names, values, strict=True):
         pieces.append(_key(name))
         try:
-            if isinstance(value, np.ndarray):
+            if type(value) in ATOMS:
+                pieces.append(_encode(value))
+            elif isinstance(value, np.ndarray):
                 array = encode_array(value)
-                pieces.append(_bin_header(sum(map(len, array))))
+                pieces.append(_bin_header(len(array[0]) + value.nbytes))
                 pieces += array
             else:
-                pieces.append(_encode(value if type(value) in ATOMS else plain(value)))
+                pieces.append(_encode(plain(value)))
         except (SchemaMismatchError, OverflowError, UnicodeEncodeError, ValueError) as error:
             raise SchemaMismatchError(f"field {name!r}: {_reason(error)}") from error
-    pieces[0] = _map_header(count)
     return pieces
 
 
@@ -86,6 +90,7 @@ def _map_header(count: int) -> bytes:
     return struct.pack(">BH", 0xDE, count) if count < 1 << 16 else struct.pack(">BI", 0xDF, count)
 
 
+@functools.lru_cache(maxsize=4096)
 def _bin_header(size: int) -> bytes:
     if size < 1 << 8:
         return struct.pack(">BB", 0xC4, size)
@@ -145,7 +150,8 @@ def encode_members(sample: object, fields: Sequence[Field]) -> list[tuple[str, l
         for extension, _, _ in items:
             check_extension(extension)
     else:
-        items = [(field.name, field.extensions[0], value_of(sample, field.name)) for field in fields]
+        values = values_of(sample, fields)
+        items = [(field.name, field.extensions[0], value) for field, value in zip(fields, values, strict=True)]
     members = []
     for name, extension, value in items:
         if value is not None:
@@ -176,7 +182,7 @@ def encode_member(extension: str, value: Any) -> list[Piece]:
     if last in JSON_EXTENSIONS:
         return [_encode_json(value)]
     if last in MSGPACK_EXTENSIONS:
-        return _encode_map(value.items()) if isinstance(value, Mapping) else [_encode(plain(value))]
+        return encode_map(list(value), list(value.values())) if isinstance(value, Mapping) else [_encode(plain(value))]
     if isinstance(value, np.ndarray):
         if last == "npy":
             return list(encode_array(value))

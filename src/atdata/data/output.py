@@ -7,7 +7,7 @@ It has a hidden temporary name in its own folder until it is complete and on the
 import contextlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,23 +40,23 @@ class OutputFile:
             )
         self._digests = Digests()
 
-    def write(self, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
-        """Append pieces; they are copied, so that they may change afterwards.
+    def write(self, pieces: Sequence[bytes | bytearray | memoryview], size: int) -> None:
+        """Append pieces of ``size`` bytes together; they are copied, so that they may change afterwards.
 
         Raises:
             OSError: The disk is full or broken. The file is given up.
         """
-        for piece in pieces:
-            self.position += len(piece)
-            if len(piece) < CHUNK:
-                self._buffer += piece
-            else:
+        if size < CHUNK:
+            self._buffer += b"".join(pieces)
+        else:
+            for piece in pieces:
                 view = memoryview(piece)
                 for start in range(0, len(view), CHUNK):
                     self._buffer += view[start : start + CHUNK]
                     self._drain()
-            if len(self._buffer) >= CHUNK:
-                self._drain()
+        self.position += size
+        if len(self._buffer) >= CHUNK:
+            self._drain()
 
     def _drain(self) -> None:
         while len(self._buffer) >= CHUNK:

@@ -31,17 +31,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "map": (dict, Mapping),
 }
 
-
-def value_of(sample: object, name: str) -> Any:
-    """The value of one field.
-
-    Raises:
-        SchemaMismatchError: The sample has no such field.
-    """
-    try:
-        return getattr(sample, name)
-    except AttributeError:
-        raise SchemaMismatchError(f"field {name!r}: the {type(sample).__qualname__} has none") from None
+_USUAL = {kind: accepted[0] for kind, accepted in _KINDS.items()}
 
 
 def plain(value: Any, depth: int = 0) -> Any:
@@ -94,29 +84,54 @@ def _map_key(key: Any) -> Any:
     return key
 
 
-def check_sample(sample: object, fields: Sequence[Field]) -> None:
-    """Compare the values of a sample with the kinds of its fields, as a schema record will promise them.
+def values_of(sample: object, fields: Sequence[Field]) -> list[Any]:
+    """The values of all fields.
 
     Raises:
-        SchemaMismatchError: A value is of another kind or dtype, or is None where the field is not optional.
+        SchemaMismatchError: The sample lacks a field.
     """
-    for field in fields:
-        value: Any = value_of(sample, field.name)
-        if value is None:
-            if not field.optional and field.kind in _KINDS:
-                raise SchemaMismatchError(f"field {field.name!r} is None: annotate it with '| None' to allow that")
-            continue
-        accepted: Any = _KINDS.get(field.kind, object)
-        if not isinstance(value, accepted) or (type(value) is bool and field.kind in ("integer", "float")):
-            if field.extension and isinstance(value, (bytes, bytearray, memoryview)):
-                continue  # a member that is encoded already
-            raise SchemaMismatchError(
-                f"field {field.name!r} is a {type(value).__qualname__}, its type says {field.kind}"
-            )
-        if field.dtype is not None and not _same_dtype(value.dtype, field.dtype):
-            raise SchemaMismatchError(f"field {field.name!r} is an array of {value.dtype}, its type says {field.dtype}")
-        if field.shape is not None and not _fits_shape(value.shape, field.shape):
-            raise SchemaMismatchError(f"field {field.name!r} has the shape {value.shape}, its type says {field.shape}")
+    try:
+        return [getattr(sample, field.name) for field in fields]
+    except AttributeError:
+        missing = next(field.name for field in fields if not hasattr(sample, field.name))
+        raise SchemaMismatchError(f"field {missing!r}: the {type(sample).__qualname__} has none") from None
+
+
+def values_checker(fields: Sequence[Field]) -> Callable[[object], list[Any]]:
+    """A function that gives the values of a sample, compared with what a schema record promises of ``fields``.
+
+    The function raises SchemaMismatchError where the sample lacks a field, a value is of another kind, dtype or shape,
+    or is None where the field is not optional.
+    """
+    # The type of value, and dtype of an array, that needs no closer look.
+    usual = [None if field.shape is not None else _USUAL.get(field.kind) for field in fields]
+    dtypes = [None if field.dtype is None else np.dtype(field.dtype) for field in fields]
+    expected = list(zip(usual, dtypes, fields, strict=True))
+
+    def checked(sample: object) -> list[Any]:
+        values = values_of(sample, fields)
+        for value, (kind, dtype, field) in zip(values, expected, strict=True):
+            if type(value) is not kind or (dtype is not None and getattr(value, "dtype", None) != dtype):
+                _check_value(value, field)
+        return values
+
+    return checked
+
+
+def _check_value(value: Any, field: Field) -> None:
+    accepted: Any = _KINDS.get(field.kind, object)
+    if value is None:
+        if not field.optional and accepted is not object:
+            raise SchemaMismatchError(f"field {field.name!r} is None: annotate it with '| None' to allow that")
+        return
+    if not isinstance(value, accepted) or (type(value) is bool and field.kind in ("integer", "float")):
+        if field.extension and isinstance(value, (bytes, bytearray, memoryview)):
+            return  # a member that is encoded already
+        raise SchemaMismatchError(f"field {field.name!r} is a {type(value).__qualname__}, its type says {field.kind}")
+    if field.dtype is not None and not _same_dtype(value.dtype, field.dtype):
+        raise SchemaMismatchError(f"field {field.name!r} is an array of {value.dtype}, its type says {field.dtype}")
+    if field.shape is not None and not _fits_shape(value.shape, field.shape):
+        raise SchemaMismatchError(f"field {field.name!r} has the shape {value.shape}, its type says {field.shape}")
 
 
 @functools.lru_cache(maxsize=1024)

@@ -13,17 +13,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 import numpy as np
 
-from atdata.data.codec import Piece, encode_members, encode_msgpack
+from atdata.data.codec import Piece, encode_map, encode_members
 from atdata.data.fields import Field, fields_of
 from atdata.data.index import NAME, ShardIndex, encode_index, payload_cid, payload_size
 from atdata.data.keys import KeyList
 from atdata.data.output import OutputFile
 from atdata.data.scan import scan_shard, scan_shards
 from atdata.data.tar import BLOCK, END, member_header, padding
-from atdata.data.values import check_sample
+from atdata.data.values import values_checker
 from atdata.errors import InvalidSyntaxError, LimitError, SchemaMismatchError, ShardError
 from atdata.storage.base import Shard
 from atdata.syntax import raw_cid
@@ -131,30 +132,37 @@ class ShardWriter:
             OSError: The disk is full or broken; the shard is given up.
         """
         own_key, members = self._encoder.encode(sample, number=self.samples)
-        self._append(own_key if key is None else key, members)
+        self._append(self._record(own_key if key is None else key, members))
 
-    def _append(self, key: str | None, members: _Members) -> None:
+    def _record(self, key: str | None, members: _Members) -> "_Record":
+        """``members`` as the bytes of the next sample."""
+        name = self._keys.name(key)
+        pieces: list[Piece] = []
+        total = 0
+        for extension, data, size in members:
+            header = member_header(f"{name}.{extension}", size)
+            zeros = padding(size)
+            pieces.append(header)
+            pieces += data
+            pieces.append(_ZEROS[:zeros])
+            total += len(header) + size + zeros
+        return _Record(key, pieces, total)
+
+    def _has_room(self, record: "_Record", *, most_bytes: int, most_samples: int | None) -> bool:
+        """Whether the shard, index and all, stays within the limits with one more sample. The first one always fits."""
+        if not self.samples:
+            return True
+        end = self._opened().position + record.size
+        index = payload_size(self.samples + 1, end, key_bytes=self._keys.bytes_with(record.key))
+        return self.samples != most_samples and end + BLOCK + index + len(END) <= most_bytes
+
+    def _append(self, record: "_Record") -> None:
         file = self._opened()
         if file.position // BLOCK >= 1 << 32:
             raise LimitError(f"{self.path}: the shard is larger than 2 TiB", limit=BLOCK << 32)
-        name = self._keys.take(key)
+        self._keys.take(record.key)
         self._offsets.append(file.position // BLOCK)
-        for extension, pieces, size in members:
-            file.write((member_header(f"{name}.{extension}", size), *pieces, _ZEROS[: padding(size)]))
-
-    def _size_with(self, key: str | None, members: _Members) -> int:
-        """Bytes of the shard if ``members`` were its last sample."""
-        name = self._keys.name(key)
-        size = self._opened().position
-        for extension, _, length in members:
-            size += len(member_header(f"{name}.{extension}", length)) + length + padding(length)
-        index = payload_size(self.samples + 1, size, key_bytes=self._keys.bytes_with(key))
-        return size + BLOCK + index + len(END)
-
-    def _has_room(self, key: str | None, members: _Members, *, most_bytes: int, most: int | None) -> bool:
-        if not self.samples:
-            return True
-        return self.samples != most and self._size_with(key, members) <= most_bytes
+        file.write(record.pieces, record.size)
 
     def _opened(self) -> OutputFile:
         if self._file is None:
@@ -170,12 +178,22 @@ class ShardWriter:
         return Shard(cid=raw_cid(digest), bytes=file.position, samples=self.samples, index=payload_cid(payload))
 
 
+class _Record(NamedTuple):
+    """The bytes of one sample with headers and padding, and the key that was asked for."""
+
+    key: str | None
+    pieces: list[Piece]
+    size: int
+
+
 class _Encoder:
     """Samples of one type as members."""
 
     def __init__(self, sample_type: type | None) -> None:
         self._type: type | None = None
         self._fields: tuple[Field, ...] = ()
+        self._names: tuple[str, ...] = ()
+        self._values = values_checker(())
         self._multi_member = True
         if sample_type is not None:
             self._take_type(sample_type)
@@ -185,6 +203,8 @@ class _Encoder:
             self._type = Mapping
         else:
             self._fields = fields_of(sample_type)
+            self._names = tuple(field.name for field in self._fields)
+            self._values = values_checker(self._fields)
             self._multi_member = self._fields[0].extension is not None
             self._type = sample_type
 
@@ -196,13 +216,15 @@ class _Encoder:
             if not isinstance(sample, self._type or object):
                 name = getattr(self._type, "__qualname__", "")
                 raise SchemaMismatchError(f"a {type(sample).__qualname__}, where the others are {name}")
-            check_sample(sample, self._fields)
-            if self._multi_member:
-                found = encode_members(sample, self._fields)
-                members = [(extension, pieces, sum(map(len, pieces))) for extension, pieces in found]
+            if self._type is Mapping:
+                found = encode_members(sample, ())
             else:
-                pieces = encode_msgpack(sample, self._fields)
-                members = [("msgpack", pieces, sum(map(len, pieces)))]
+                values = self._values(sample)
+                if self._multi_member:
+                    found = encode_members(sample, self._fields)
+                else:
+                    found = [("msgpack", encode_map(self._names, values))]
+            members = [(extension, pieces, sum(map(len, pieces))) for extension, pieces in found]
         except SchemaMismatchError as error:
             raise SchemaMismatchError(f"sample {number}: {error}") from error
         key = sample.get("__key__") if isinstance(sample, Mapping) else None
@@ -264,8 +286,11 @@ def write_samples(
             path = Path(template % len(written))
             path.parent.mkdir(parents=True, exist_ok=True)
             with ShardWriter(path, shard=len(written)) as writer:
-                while pending is not None and writer._has_room(*pending, most_bytes=shard_bytes, most=shard_samples):
-                    writer._append(*pending)
+                while pending is not None:
+                    record = writer._record(*pending)
+                    if not writer._has_room(record, most_bytes=shard_bytes, most_samples=shard_samples):
+                        break
+                    writer._append(record)
                     pending = next(encoded, None)
             written.append(WrittenShard(path, writer.shard))
     return written
