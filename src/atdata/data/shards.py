@@ -97,9 +97,10 @@ class Shards:
         if number in self._open:
             self._open.move_to_end(number)
             return self._open[number]
-        access = self._open[number] = ShardAccess(self.store, self.paths[number])
+        index = self.facts[number].index if self.facts is not None else None
+        access = self._open[number] = ShardAccess(self.store, self.paths[number], index=index)
         while len(self._open) > _MAX_OPEN:
-            self._open.popitem(last=False)
+            self._open.popitem(last=False)[1].close()
         return access
 
     def fingerprint(self) -> str:
