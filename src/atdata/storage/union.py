@@ -105,7 +105,7 @@ class BlobStorage:
         }
         if self.more:
             value["more"] = [dict(ref) for ref in self.more]
-        return value | dict(self.extra)
+        return value | {key: item for key, item in self.extra.items() if key not in value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ def _blob_storage(value: Mapping[str, Any], path: str) -> BlobStorage:
     return BlobStorage(
         tuple(Blob.from_json(blob, path=f"{path}.blobs[{i}]") for i, blob in enumerate(blobs)),
         tuple(dict(ref) for ref in more),
-        _others(value, "blobs", "more"),
+        _others(value, "blobs", *(["more"] if more else [])),  # an empty array stays distinct from an absent one
     )
 
 
