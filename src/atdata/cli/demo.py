@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -38,7 +38,7 @@ def command(*, folder: Path | None, as_json: bool) -> None:
     Writes 1,797 handwritten digits as typed shards, publishes them in a repository on this machine, as blobs and by
     URL, loads both and shows them. Needs no account and no network.
     """
-    from atdata import Client, DatasetLoader, DatasetPublisher, write_samples
+    from atdata import Client, Dataset, DatasetLoader, DatasetPublisher, write_samples
     from atdata.demo import DESCRIPTION, LICENSE, TAGS, TITLE, Digit, read_digits
     from atdata.folders import data_folder
 
@@ -55,33 +55,28 @@ def command(*, folder: Path | None, as_json: bool) -> None:
         steps.append((name, perf_counter() - started, " ".join(result)))
 
     with step("write typed shards") as result:
-        shards = write_samples(
-            read_digits(), str(place / "digits-%06d.tar"), shard_samples=SHARD_SAMPLES, sample_type=Digit
-        )
+        shards = write_samples(read_digits(), place / "digits-%06d.tar", shard_samples=SHARD_SAMPLES)
         size = sum(shard.shard.bytes or 0 for shard in shards)
         result.append(f"{len(shards)} shards, {size_of(size)}")
-    client = Client.local(place / "repository")
+    # Where a command finds it whose ATDATA_HOME is the folder of the demo.
+    client = Client.local(place / "data" / "repository")
     publisher = DatasetPublisher(client)
+    written = Dataset[Digit](url=f"{place}/digits-{{000000..{len(shards) - 1:06d}}}.tar")
     uris = {}
-    for storage in ("blobs", "url"):
+    storages: tuple[Literal["blobs", "url"], ...] = ("blobs", "url")
+    for storage in storages:
         with step(f"publish, storage {storage}") as result:
             uris[storage] = publisher.publish_dataset(
-                [str(shard.path) for shard in shards],
-                TITLE,
-                description=DESCRIPTION,
-                license=LICENSE,
-                tags=TAGS,
-                storage=storage,
-                sample_type=Digit,
+                written, TITLE, description=DESCRIPTION, license=LICENSE, tags=TAGS, storage=storage
             )
             result.append(uris[storage])
     counts: dict[str, Counter[int]] = {}
     loader = DatasetLoader(client)
-    for storage, uri in uris.items():
-        with step(f"load and read, storage {storage}") as result:
+    for name, uri in uris.items():
+        with step(f"load and read, storage {name}") as result:
             dataset = loader.load_dataset(uri)
-            counts[storage] = Counter(digit.label for digit in dataset)
-            result.append(f"{counts[storage].total():,} samples of {len(dataset):,}, each shard checked by its digest")
+            counts[name] = Counter(digit.label for digit in dataset)
+            result.append(f"{counts[name].total():,} samples of {len(dataset):,}, each shard checked by its digest")
     if as_json:
         print_json(
             {
@@ -94,19 +89,16 @@ def command(*, folder: Path | None, as_json: bool) -> None:
         return
     print_lines(_pictures(loader.load_dataset(uris["blobs"]), stdout_style()))
     click.echo()
-    header = ["digit", *(str(digit) for digit in range(10))]
-    print_lines(
-        table(
-            [[storage, *(str(count[digit]) for digit in range(10))] for storage, count in counts.items()], header=header
-        )
-    )
+    header = ["digit", *(f"{digit:3}" for digit in range(10))]
+    rows = [[storage, *(f"{count[digit]:3}" for digit in range(10))] for storage, count in counts.items()]
+    print_lines(table(rows, header=header))
     click.echo()
     print_lines(table([[name, f"{seconds:6.2f} s", result] for name, seconds, result in steps]))
     click.echo(f"total {sum(seconds for _, seconds, _ in steps):.2f} s\n")
     click.echo("Next steps")
-    click.echo(f"  look at the shards     tar tvf {shards[0].path} | head")
-    click.echo(f"  look at the samples    atdata head -n 2 {shards[0].path}")
-    click.echo("  publish your own       atdata publish --help")
+    click.echo(f"  what was published:   ATDATA_HOME={place} atdata list")
+    click.echo(f"  samples of a shard:   atdata head -n 2 {shards[0].path}")
+    click.echo("  publish your own:     atdata publish --help")
 
 
 def _fresh(folder: Path) -> Path:

@@ -1,5 +1,6 @@
 """``atdata info``: what a dataset record says, without opening a shard."""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -60,7 +61,10 @@ def _schema(client: "Client", record: "DatasetRecord") -> tuple["SchemaRecord | 
     if record.schema_ref is None:
         return None, ""
     try:
-        return read_schema(client.get_record(parse_at_uri(record.schema_ref)).value), ""
+        found = client.get_record(parse_at_uri(record.schema_ref))
+        if record.schema_cid not in (None, found.cid):
+            return None, f"{record.schema_ref} is no longer the record that the dataset was written for"
+        return read_schema(found.value), ""
     except AtdataError as error:
         return None, str(error)
 
@@ -142,7 +146,7 @@ def _schema_lines(schema: "SchemaRecord | None", problem: str, style: Style) -> 
         [
             shorten(safe(field.name), 32),
             safe(field.kind) + (f" of {safe(field.items)}" if field.items else ""),
-            safe(field.dtype or ""),
+            safe(_dtype_name(field.dtype or "")),
             "x".join("?" if length < 0 else str(length) for length in field.shape or ()),
             safe(field.extension or ""),
             "optional" if field.optional else "",
@@ -155,3 +159,10 @@ def _schema_lines(schema: "SchemaRecord | None", problem: str, style: Style) -> 
     shown = table([[row[column] for column in used] for row in rows], header=[header[column] for column in used])
     more = [f"… and {len(fields) - _MOST_FIELDS:,} more fields"] if len(fields) > _MOST_FIELDS else []
     return [title, *(f"  {line}" for line in [*shown, *more])]
+
+
+def _dtype_name(dtype: str) -> str:
+    """``float32`` for ``<f4``; others, such as big-endian and structured ones, as the record has them."""
+    import numpy as np
+
+    return np.dtype(dtype).name if re.fullmatch(r"[<|][biufc]\d{1,2}", dtype) else dtype

@@ -1,10 +1,16 @@
 """``atdata list``: the datasets of one repository."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from atdata.cli.account import open_client, reading_client
 from atdata.cli.output import json_option, print_json, print_lines, say
 from atdata.cli.terminal import safe, shorten, size_of, table
+
+if TYPE_CHECKING:
+    from atdata.errors import AtdataError
+    from atdata.syntax import AtUri
 
 _NAME = 32  # characters of a name that are shown
 
@@ -25,7 +31,7 @@ def command(repository: str | None, *, as_json: bool) -> None:
 
     client = reading_client() if repository else open_client()
     rows = []
-    for entry in DatasetLoader(client).list_datasets(repository):
+    for entry in DatasetLoader(client).list_datasets(repository, on_error=_left_out):
         record, size = entry.record, entry.record.size
         if as_json:
             print_json({"uri": str(entry.uri), "cid": entry.cid, "record": record.to_json()})
@@ -44,3 +50,7 @@ def command(repository: str | None, *, as_json: bool) -> None:
         print_lines(table(rows, header=["name", "samples", "size", "storage", "AT-URI"]))
     elif not as_json:
         say("no datasets")
+
+
+def _left_out(uri: "AtUri", error: "AtdataError") -> None:
+    say(safe(f"left out: {uri}: {error}"))

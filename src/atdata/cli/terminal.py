@@ -91,7 +91,8 @@ def wrap(text: str, *, width: int, lines: int) -> list[str]:
     shown = text[: width * lines * 2]
     wrapped: list[str] = []
     for line in shown.splitlines() or [""]:
-        wrapped += textwrap.wrap(safe(line, keep="\t"), width=width, drop_whitespace=False) or [""]
+        parts = textwrap.wrap(safe(line, keep="\t"), width=width, drop_whitespace=False) or [""]
+        wrapped += [part.rstrip() for part in parts]
     if len(wrapped) > lines or len(shown) < len(text):
         wrapped = [*wrapped[: lines - 1], f"… ({len(text):,} characters)"]
     return wrapped
