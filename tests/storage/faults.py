@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import unquote
 
 
@@ -52,7 +53,7 @@ class Asked:
 
 
 class FaultServer(socketserver.ThreadingTCPServer):
-    """Serves ``routes``; requests stand in ``asked``, and the number of connections made in ``connections``."""
+    """Serves ``routes``; the requests stand in ``asked``."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -60,7 +61,7 @@ class FaultServer(socketserver.ThreadingTCPServer):
     def __init__(self, routes: Mapping[str, Sequence[Answer]], *, host: str = "127.0.0.1") -> None:
         self.routes = {path: list(answers) for path, answers in routes.items()}
         self.asked: list[Asked] = []
-        self.connections = 0
+        self.accepted = 0
         self.closing = threading.Event()
         self.lock = threading.Lock()
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -72,6 +73,21 @@ class FaultServer(socketserver.ThreadingTCPServer):
 
     def url(self, path: str, *, host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.port}{path}"
+
+    def get_request(self) -> tuple[Any, Any]:
+        request = super().get_request()
+        self.accepted += 1
+        return request
+
+    def count_connections(self) -> int:
+        """Connections that others made. One of our own goes last, and connections are accepted in order."""
+        with socket.create_connection((str(self.server_address[0]), self.port), timeout=30) as probe:
+            probe.sendall(b"GET /probe HTTP/1.1\r\nConnection: close\r\n\r\n")
+            probe.recv(1)
+        with self.lock:
+            self.asked = [asked for asked in self.asked if asked.path != "/probe"]
+        self.accepted -= 1
+        return self.accepted
 
     def take(self, asked: Asked) -> Answer:
         with self.lock:
@@ -102,8 +118,6 @@ class _Handler(socketserver.StreamRequestHandler):
     wbufsize = -1
 
     def handle(self) -> None:
-        with self.server.lock:
-            self.server.connections += 1
         try:
             while asked := self._read():
                 if not self._send(asked, self.server.take(asked)):

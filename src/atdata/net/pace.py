@@ -1,4 +1,4 @@
-"""What a server may do while it answers: neither drip nor send headers without end.
+"""What a server may not do while it answers: drip, send headers without end, give two lengths.
 
 The read timeout of a socket is for one ``recv``, so a server that sends a byte a minute never meets it. Here the bytes
 that came are held against the time that was spent waiting for them. Time in which nobody reads does not count.
@@ -76,5 +76,9 @@ def paced_response(policy: Policy) -> type[http.client.HTTPResponse]:
         def begin(self) -> None:
             super().begin()
             self._reader.end_head()
+            # The standard library reads a wrong Content-Length as none: a body of any length would pass for whole.
+            lengths = {length.strip() for line in self.msg.get_all("Content-Length", []) for length in line.split(",")}
+            if len(lengths) > 1 or not all(length.isascii() and length.isdigit() for length in lengths):
+                raise http.client.HTTPException(f"no valid Content-Length: {', '.join(sorted(lengths))[:80]!r}")
 
     return PacedResponse
