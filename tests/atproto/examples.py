@@ -3,11 +3,14 @@
 import hashlib
 from typing import Any
 
+import pytest
+
 from atdata.syntax import raw_cid
 
 FAMILY = "app.bsky.atdata"
 DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
 KEY = "3k2akkzsvnc2q"
+THREE = "https://example.com/{0..2}.tar"
 RECORD_CID = "bafyreigbtj4x7ip5legnfznufuopl4sg4knzc2cof6duas4b3q2fy6swua"
 
 
@@ -35,6 +38,9 @@ def blob_storage(count: int, **fields: Any) -> dict[str, Any]:
 
 def record_uri(name: str, key: str = KEY) -> str:
     return f"at://{DID}/{FAMILY}.{name}/{key}"
+
+
+MANIFEST_PART = {"url": "https://example.com/0.jsonl.gz", "cid": cid(7), "shards": 3, "bytes": 400}
 
 
 def dataset(**fields: Any) -> dict[str, Any]:
@@ -73,6 +79,12 @@ def dataset(**fields: Any) -> dict[str, Any]:
     return _with(value, fields)
 
 
+def plain(**fields: Any) -> dict[str, Any]:
+    """A dataset of three shards that lie at URLs and nowhere else."""
+    value = {"mirrors": None, "splits": None, "size": None, "storage": url_storage(THREE)}
+    return dataset(**(value | fields))
+
+
 def schema(**fields: Any) -> dict[str, Any]:
     """A schema with every field."""
     value: dict[str, Any] = {
@@ -103,6 +115,11 @@ def blob_list(**fields: Any) -> dict[str, Any]:
         "createdAt": "2026-01-07T12:00:00+01:00",
     }
     return _with(value, fields)
+
+
+def wrong(path: str, words: str, **fields: Any) -> Any:
+    """A case: the fields that differ from a valid dataset, the path of the error, words of its message."""
+    return pytest.param(fields, path, words, id=f"{path}: {words}")
 
 
 def _with(value: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:

@@ -172,8 +172,8 @@ def variations(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield changed
 
 
-# Where we keep to the specification and the reference is laxer: JavaScript's arrays and links are objects, and of a blob
-# it looks at the types alone.
+# Where we keep to the specification and the reference is laxer: JavaScript's arrays and links are objects, and of a
+# blob it looks at the types alone.
 STRICTER = (
     "must be an object, not an array",
     "must be an object, not a link",

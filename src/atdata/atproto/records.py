@@ -213,4 +213,4 @@ def _without_type(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def _unknown_in(entry: Mapping[str, Any], shard: Shard) -> Extra:
     known = shard_json(shard)
-    return {key: item for key, item in entry.items() if known.get(key) != item}
+    return {key: item for key, item in entry.items() if key not in known or known[key] != item}
