@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import atdata
 from atdata.cli.main import run
+from atdata.syntax import parse_nsid
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -230,11 +231,23 @@ def test_what_cannot_be_done_is_one_line(cli: Run, arguments: list[str]) -> None
 
 
 def test_hostile_records_are_shown_escaped(cli: Run) -> None:
-    """A record's name, description and tags can't act on the terminal."""
+    """Nothing that a record says can act on the terminal, whatever program has written it."""
     hostile = "evil \x1b]0;owned\x07\x9b31m \u202e"
-    uri = _publish(cli, "--description", hostile, "--tag", hostile, "--version", hostile, "--license", hostile)
+    texts = dict.fromkeys(("name", "description", "version", "license", "citation"), hostile)
+    split = {"name": hostile, "start": 0, "end": 1}
+    storage = {"$type": "com.example.moon#storage", "crater": hostile}
+    mirror = {"storage": {"$type": "app.bsky.atdata.dataset#urlStorage", "urls": [hostile]}, "region": hostile}
+    repository = atdata.Client.local().repository
+    assert repository is not None
+    uri = repository.create_record(
+        parse_nsid("app.bsky.atdata.dataset"),
+        {"$type": "app.bsky.atdata.dataset", "createdAt": "2026-01-07T12:00:00Z", "storage": storage}
+        | texts
+        | {"tags": [hostile], "splits": [split], "mirrors": [mirror], "access": {"kind": hostile}},
+    ).uri
 
     shown = cli("info", uri)[1] + cli("list")[1]
 
     assert not set("\x1b\x07\x9b\u202e") & set(shown)
-    assert "\\x1b]0;owned" in shown
+    assert shown.count("\\x1b]0;owned") == 11
+    assert "com.example.moon#storage: unknown to this release" in shown
