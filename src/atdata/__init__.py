@@ -1,5 +1,89 @@
-"""atdata: publish WebDataset datasets on ATProto and read them back, typed, verified and fast."""
+"""atdata: publish WebDataset datasets on ATProto and read them back, typed, verified and fast.
+
+The public names. Those that need the network are loaded on first use, so that a training script or a loader worker
+does not pay for them (``docs/adr/0004-lazy-names.md``).
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from atdata._version import __version__
+from atdata.data.batches import Batch
+from atdata.data.fields import Extension
+from atdata.data.writer import ShardWriter, WrittenShard, write_samples
+from atdata.dataset import Dataset, PackableSample, SampleBatch, packable
+from atdata.errors import (
+    AtdataError,
+    AuthenticationError,
+    IntegrityError,
+    InvalidRecordError,
+    InvalidSyntaxError,
+    LimitError,
+    NotFoundError,
+    RefusedError,
+    SchemaMismatchError,
+    ShardError,
+    UnavailableError,
+    UnsupportedStorageError,
+    XrpcError,
+)
+from atdata.lens import Lens, LensNetwork, lens
+from atdata.storage.base import Shard
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from atdata.atproto.client import Client
+    from atdata.load import DatasetLoader, load
+    from atdata.publish import DatasetPublisher
+
+__all__ = [
+    "AtdataError",
+    "AuthenticationError",
+    "Batch",
+    "Client",
+    "Dataset",
+    "DatasetLoader",
+    "DatasetPublisher",
+    "Extension",
+    "IntegrityError",
+    "InvalidRecordError",
+    "InvalidSyntaxError",
+    "Lens",
+    "LensNetwork",
+    "LimitError",
+    "NotFoundError",
+    "PackableSample",
+    "RefusedError",
+    "SampleBatch",
+    "SchemaMismatchError",
+    "Shard",
+    "ShardError",
+    "ShardWriter",
+    "UnavailableError",
+    "UnsupportedStorageError",
+    "WrittenShard",
+    "XrpcError",
+    "__version__",
+    "lens",
+    "load",
+    "packable",
+    "write_samples",
+]
+
+_LAZY = {
+    "Client": "atdata.atproto.client",
+    "DatasetLoader": "atdata.load",
+    "DatasetPublisher": "atdata.publish",
+    "load": "atdata.load",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'atdata' has no attribute {name!r}")
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
