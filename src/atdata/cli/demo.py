@@ -6,11 +6,10 @@ URL, loads both by AT-URI, and shows them. Everything lies in one folder, which 
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import click
 
@@ -18,11 +17,23 @@ from atdata.cli.output import json_option, print_json, print_lines, say, stdout_
 from atdata.cli.terminal import Style, size_of, table
 
 if TYPE_CHECKING:
-    from atdata import Dataset
+    from atdata import Client, Dataset
+    from atdata.demo import Digit
 
+Storage: TypeAlias = Literal["blobs", "url"]
+STORAGES: tuple[Storage, ...] = ("blobs", "url")
 SHARD_SAMPLES = 500
 _SHOWN = 5  # pictures in a row
 _COLUMNS = 16  # characters that a picture takes
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of the demo: what it did, the seconds that it took, and what came of it."""
+
+    name: str
+    seconds: float
+    result: str
 
 
 @click.command("demo", epilog="Example: atdata demo")
@@ -38,67 +49,68 @@ def command(*, folder: Path | None, as_json: bool) -> None:
     Writes 1,797 handwritten digits as typed shards, publishes them in a repository on this machine, as blobs and by
     URL, loads both and shows them. Needs no account and no network.
     """
-    from atdata import Client, Dataset, DatasetLoader, DatasetPublisher, write_samples
-    from atdata.demo import DESCRIPTION, LICENSE, TAGS, TITLE, Digit, read_digits
+    from atdata import Client, DatasetLoader
     from atdata.folders import data_folder
 
     place = _fresh((folder or data_folder() / "demo").absolute())
     say(f"working in {place}")
-    steps: list[tuple[str, float, str]] = []
-
-    @contextmanager
-    def step(name: str) -> Iterator[list[str]]:
-        """Time a step; what it appends to the list is what came of it."""
-        result: list[str] = []
-        started = perf_counter()
-        yield result
-        steps.append((name, perf_counter() - started, " ".join(result)))
-
-    with step("write typed shards") as result:
-        shards = write_samples(read_digits(), place / "digits-%06d.tar", shard_samples=SHARD_SAMPLES)
-        size = sum(shard.shard.bytes or 0 for shard in shards)
-        result.append(f"{len(shards)} shards, {size_of(size)}")
     # Where a command finds it whose ATDATA_HOME is the folder of the demo.
     client = Client.local(place / "data" / "repository")
-    publisher = DatasetPublisher(client)
-    written = Dataset[Digit](url=f"{place}/digits-{{000000..{len(shards) - 1:06d}}}.tar")
-    uris = {}
-    storages: tuple[Literal["blobs", "url"], ...] = ("blobs", "url")
-    for storage in storages:
-        with step(f"publish, storage {storage}") as result:
-            uris[storage] = publisher.publish_dataset(
-                written, TITLE, description=DESCRIPTION, license=LICENSE, tags=TAGS, storage=storage
-            )
-            result.append(uris[storage])
-    counts: dict[str, Counter[int]] = {}
-    loader = DatasetLoader(client)
-    for name, uri in uris.items():
-        with step(f"load and read, storage {name}") as result:
-            dataset = loader.load_dataset(uri)
-            counts[name] = Counter(digit.label for digit in dataset)
-            result.append(f"{counts[name].total():,} samples of {len(dataset):,}, each shard checked by its digest")
+    steps: list[Step] = []
+    written = _write(place, steps)
+    uris = {storage: _publish(client, written, storage, steps) for storage in STORAGES}
+    counts = {storage: _count(client, uri, storage, steps) for storage, uri in uris.items()}
     if as_json:
-        print_json(
-            {
-                "folder": str(place),
-                "uris": uris,
-                "counts": {storage: dict(sorted(count.items())) for storage, count in counts.items()},
-                "seconds": {name: seconds for name, seconds, _ in steps},
-            }
-        )
+        seconds = {step.name: step.seconds for step in steps}
+        print_json({"folder": str(place), "uris": uris, "counts": counts, "seconds": seconds})
         return
-    print_lines(_pictures(loader.load_dataset(uris["blobs"]), stdout_style()))
+    print_lines(_pictures(DatasetLoader(client).load_dataset(uris["blobs"]), stdout_style()))
     click.echo()
     header = ["digit", *(f"{digit:3}" for digit in range(10))]
     rows = [[storage, *(f"{count[digit]:3}" for digit in range(10))] for storage, count in counts.items()]
     print_lines(table(rows, header=header))
     click.echo()
-    print_lines(table([[name, f"{seconds:6.2f} s", result] for name, seconds, result in steps]))
-    click.echo(f"total {sum(seconds for _, seconds, _ in steps):.2f} s\n")
+    print_lines(table([[step.name, f"{step.seconds:6.2f} s", step.result] for step in steps]))
+    click.echo(f"total {sum(step.seconds for step in steps):.2f} s\n")
     click.echo("Next steps")
     click.echo(f"  what was published:   ATDATA_HOME={place} atdata list")
-    click.echo(f"  samples of a shard:   atdata head -n 2 {shards[0].path}")
+    click.echo(f"  samples of a shard:   atdata head -n 2 {written.shard_list[0]}")
     click.echo("  publish your own:     atdata publish --help")
+
+
+def _write(place: Path, steps: list[Step]) -> "Dataset[Digit]":
+    from atdata import Dataset, write_samples
+    from atdata.demo import Digit, read_digits
+
+    started = perf_counter()
+    shards = write_samples(read_digits(), place / "digits-%06d.tar", shard_samples=SHARD_SAMPLES)
+    size = size_of(sum(written.shard.bytes or 0 for written in shards))
+    steps.append(Step("write typed shards", perf_counter() - started, f"{len(shards)} shards, {size}"))
+    return Dataset[Digit](url=f"{place}/digits-{{000000..{len(shards) - 1:06d}}}.tar")
+
+
+def _publish(client: "Client", written: "Dataset[Digit]", storage: Storage, steps: list[Step]) -> str:
+    from atdata import DatasetPublisher
+    from atdata.demo import DESCRIPTION, LICENSE, TAGS, TITLE
+
+    started = perf_counter()
+    uri = DatasetPublisher(client).publish_dataset(
+        written, TITLE, description=DESCRIPTION, license=LICENSE, tags=TAGS, storage=storage
+    )
+    steps.append(Step(f"publish, storage {storage}", perf_counter() - started, uri))
+    return uri
+
+
+def _count(client: "Client", uri: str, storage: Storage, steps: list[Step]) -> dict[int, int]:
+    """Load a dataset as somebody would who has nothing but its AT-URI; how often each digit occurs."""
+    from atdata import DatasetLoader
+
+    started = perf_counter()
+    dataset = DatasetLoader(client).load_dataset(uri)
+    counts = Counter(digit.label for digit in dataset)
+    result = f"{counts.total():,} samples of {len(dataset):,}, each shard checked by its digest"
+    steps.append(Step(f"load and read, storage {storage}", perf_counter() - started, result))
+    return dict(sorted(counts.items()))
 
 
 def _fresh(folder: Path) -> Path:
