@@ -255,7 +255,9 @@ def test_what_dns_says_wrong_is_said(texts: list[str], error: type[AtdataError],
     [
         (404, "", NotFoundError, "answered 404"),
         (200, "<html>welcome</html>", NotFoundError, "something else than a DID"),
+        (200, "x" * 300_000, NotFoundError, "longer"),
         (200, "did:nonsense", NotFoundError, "not a valid DID"),
+        (302, "", NotFoundError, "answered 302"),
         (503, "", UnavailableError, "answered 503"),
     ],
 )

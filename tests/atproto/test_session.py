@@ -22,7 +22,7 @@ from tests.network.plugin import Account, Network
 from atdata.atproto.client import Client
 from atdata.atproto.session import Session, create_session
 from atdata.atproto.session_file import SavedSession, SessionFile
-from atdata.errors import AtdataError, AuthenticationError, UnavailableError
+from atdata.errors import AtdataError, AuthenticationError, InvalidSyntaxError, UnavailableError
 from atdata.folders import config_folder
 from atdata.net import Policy, Transport
 from atdata.syntax import Did, Handle
@@ -216,6 +216,13 @@ def test_second_factor_is_asked_for(server: ScriptedServer, transport: Transport
 
     assert login(server, transport, code="ABCDE-FGHIJ").did == DID
     assert json.loads(server.asked[1].body)["authFactorToken"] == "ABCDE-FGHIJ"
+
+
+@pytest.mark.parametrize("service", ["http://pds.example.com", "pds.example.com", "https://pds.example.com/xrpc"])
+def test_a_password_goes_over_https_only(service: str) -> None:
+    """Outside private networks a PDS without TLS gets none, and an address that is none is said so."""
+    with pytest.raises(InvalidSyntaxError, match="not the address of a PDS"):
+        create_session("alice.example.com", PASSWORD, service=service, transport=Transport())
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """XRPC calls: parameters, answers of every kind, and where the authorization goes, against a real HTTP server."""
 
 import io
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -80,6 +81,22 @@ def test_upload_streams_a_file_with_its_length(server: ScriptedServer) -> None:
     (asked,) = server.asked
     assert asked.body == b"3456789"
     assert (asked.headers["Content-Length"], asked.headers["Content-Type"]) == ("7", "application/x-tar")
+
+
+class SlowFile(io.BytesIO):
+    """A file that takes longer to read than a transport waits for an answer."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        time.sleep(0.05)
+        return super().read(size)
+
+
+def test_a_slow_upload_gets_its_answer(server: ScriptedServer) -> None:
+    """The deadline of a request is for the server: sending a large file over a slow line may take longer."""
+    server.say(PATH, {"done": True})
+    calls = Xrpc(server.url, Transport(Policy(allow_private=True, attempts=1, deadline=0.04)))
+
+    assert calls.upload(NSID, SlowFile(b"0123456789"), mime_type="text/plain") == {"done": True}
 
 
 def test_error_carries_the_servers_name(server: ScriptedServer) -> None:

@@ -93,7 +93,7 @@ class Client:
             resolver: Finds accounts. None: as the environment says.
 
         Raises:
-            InvalidSyntaxError: The handle is malformed.
+            InvalidSyntaxError: The handle, or ``pds``, is malformed.
             NotFoundError: Nobody has this handle, or the account names no PDS.
             AuthenticationError: Wrong password, or a code is asked for.
             UnavailableError: The PDS, or who knows where it is, did not answer.

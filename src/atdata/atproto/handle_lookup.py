@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from atdata.errors import InvalidSyntaxError, NotFoundError, RefusedError, UnavailableError
+from atdata.errors import AtdataError, InvalidSyntaxError, LimitError, NotFoundError, UnavailableError
 from atdata.net import Transport
 from atdata.syntax import Did, Handle, parse_did
 
@@ -110,8 +110,9 @@ def _ask_web(handle: Handle, transport: Transport) -> _Finding:
     url = f"https://{handle}/.well-known/atproto-did"
     try:
         response = transport.request("GET", url, limit=DOCUMENT_LIMIT)
-    except (UnavailableError, RefusedError) as error:
-        return _Finding(None, str(error), answered=False)
+    except AtdataError as error:
+        # Many web servers answer with a page of their own at any address, however long.
+        return _Finding(None, str(error), answered=isinstance(error, LimitError))
     if response.status != 200:
         return _Finding(None, f"{url} answered {response.status}", answered=response.status < 500)
     text = response.body.decode("ascii", "replace").strip()

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 from atdata.atproto.did_document import DidDocument, is_service_url, read_document
 from atdata.atproto.handle_lookup import DOCUMENT_LIMIT, ask_everywhere, ask_server, json_object
-from atdata.errors import InvalidSyntaxError, NotFoundError, RefusedError, UnavailableError
+from atdata.errors import AtdataError, InvalidSyntaxError, NotFoundError, RefusedError, UnavailableError
 from atdata.net import Transport
 from atdata.syntax import Did, Handle, parse_did, parse_handle
 
@@ -152,7 +152,7 @@ class Resolver:
     def _leads_to(self, handle: Handle | None, did: Did, *, fresh: bool) -> bool:
         try:
             return handle is not None and self.did_of(handle, fresh=fresh) == did
-        except (NotFoundError, UnavailableError, RefusedError):
+        except AtdataError:
             return False
 
     def _ask_for_handle(self, handle: Handle) -> Did:

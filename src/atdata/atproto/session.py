@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NoReturn
 
+from atdata.atproto.did_document import is_service_url
 from atdata.atproto.session_file import SavedSession, SessionFile
 from atdata.atproto.xrpc import Xrpc
 from atdata.errors import AuthenticationError, InvalidSyntaxError, UnavailableError, XrpcError
@@ -139,7 +140,10 @@ def create_session(
         AuthenticationError: Wrong password, a code is asked for, or the PDS has logged in somebody else.
         UnavailableError: The PDS did not answer as one.
         XrpcError: The PDS refused for a reason of its own.
+        InvalidSyntaxError: ``service`` is no https address (http only where the transport allows private networks).
     """
+    if not is_service_url(service, allow_http=transport.policy.allow_private):
+        raise InvalidSyntaxError(f"{service!r} is not the address of a PDS: the form is https://HOST", value=service)
     xrpc = Xrpc(service, transport, hidden=(password,))
     body = {"identifier": identifier, "password": password} | ({"authFactorToken": code} if code else {})
     try:

@@ -102,7 +102,8 @@ class Transport:
         def once() -> Response:
             response, final = self._follow(method, url, headers or {}, content, redirect=redirect)
             try:
-                data = read_body(response, limit, deadline, final)
+                # An upload may have taken longer than the deadline; its answer is still to be read.
+                data = read_body(response, limit, max(deadline, time.monotonic() + self.policy.read_timeout), final)
                 return Response(response.status, response.headers, data, final)
             finally:
                 response.close() if response.length_remaining != 0 else response.release_conn()
