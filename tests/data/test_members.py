@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.data.tars import make_tar
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from atdata.data.headers import find_members
 from atdata.data.members import before_last_sample, msgpack_members, samples_in
 from atdata.errors import ShardError
-from tests.data.tars import make_tar
 
 part = st.sampled_from(
     ["a", "b", "a.jpg", "A.JPG", "b.cls", "b.seg.png", "__meta__", "__x__.cls", "_", ".h", "a.msgpack"]
