@@ -140,9 +140,9 @@ def test_a_reader_that_leaves_is_no_traceback(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_output_without_unicode_is_escaped(tmp_path: Path) -> None:
-    """A terminal that knows ASCII alone gets escapes instead of a UnicodeEncodeError."""
-    done = _atdata("info", "at://ü", environment={"PYTHONIOENCODING": "ascii", "ATDATA_HOME": str(tmp_path)})
+def test_output_that_does_not_encode_is_escaped(tmp_path: Path) -> None:
+    """A terminal without the characters gets escapes instead of a UnicodeEncodeError."""
+    done = _atdata("info", "at://漢", environment={"PYTHONIOENCODING": "latin-1", "ATDATA_HOME": str(tmp_path)})
 
     assert done.returncode == 1
-    assert "\\xfc" in done.stderr
+    assert "'at://\\u6f22' is not a valid AT-URI" in done.stderr

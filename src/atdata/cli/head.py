@@ -39,4 +39,4 @@ def _open(source: str) -> "Dataset[Any]":
 
     if source.startswith("at://"):
         return DatasetLoader(reading_client()).load_dataset(source)
-    return Dataset[dict](url=source)
+    return Dataset[dict[str, Any]](url=source)
