@@ -140,7 +140,8 @@ def test_how_a_batch_is_used() -> None:
     assert [sample.label for sample in batch.samples()] == [1, 2]
     assert all(type(sample) is Sample and type(sample.label) is int for sample in batch.samples())
     assert repr(batch) == (
-        "<Batch of 2 Sample: image=uint8[2, 2, 3], label=int64[2], weight=float64[2], good=bool[2], name=list, maybe=list>"
+        "<Batch of 2 Sample: image=uint8[2, 2, 3], label=int64[2], weight=float64[2], good=bool[2], "
+        "name=list, maybe=list>"
     )
     assert pickle.loads(pickle.dumps(batch)).label.tolist() == [1, 2]
     with pytest.raises(AttributeError, match="no field 'color'"):
@@ -164,10 +165,8 @@ def test_members_as_columns() -> None:
         pixels: Annotated[NDArray[Any], Extension("npy")]
         label: Annotated[int, Extension("cls")]
 
-    members = [
-        (f"{n}.{ext}", data) for n in range(5) for ext, data in (("npy", npy(np.full(3, n))), ("cls", b"%d" % n))
-    ]
-    store, paths = store_of(make_tar(members))
+    members = [((f"{n}.npy", npy(np.full(3, n))), (f"{n}.cls", b"%d" % n)) for n in range(5)]
+    store, paths = store_of(make_tar(member for sample in members for member in sample))
 
     [batch] = read_batches(store, paths, Photo, 8)
 

@@ -15,7 +15,8 @@ from atdata.data.compression import FREE_BYTES, decompressed, is_compressed
 from atdata.errors import LimitError, ShardError, UnsupportedStorageError
 from atdata.storage.base import Stream
 
-CONTENT = b"".join(number.to_bytes(4, "big") * (number % 7) for number in range(20_000))
+CONTENT = b"".join(number.to_bytes(4, "big") * (number % 7) for number in range(5_000))
+GZIPPED = gzip.compress(CONTENT)
 
 
 def read(stream: Stream, size: int = 10_000) -> bytes:
@@ -45,8 +46,9 @@ def test_content_comes_back(ending: str, content: bytes, repeat: int, most: int,
 @pytest.mark.parametrize(
     ("path", "compressed"),
     [
-        ("x.tar", False), ("x.tar.gz", True), ("x.tgz", True), ("X.TAR.GZ", True), ("x.tar.zst", True), ("x.tzst", True),
-        ("https://e.com/x.tar.gz?versionId=3#f", True), ("https://e.com/x.tar?n=a.gz", False), ("bafkrei", False),
+        ("x.tar", False), ("x.tar.gz", True), ("x.tgz", True), ("X.TAR.GZ", True), ("x.tar.zst", True),
+        ("x.tzst", True), ("bafkrei", False), ("https://e.com/x.tar.gz?versionId=3#f", True),
+        ("https://e.com/x.tar?n=a.gz", False),
     ],
 )  # fmt: skip
 def test_the_name_says_it(path: str, compressed: bool) -> None:
@@ -65,10 +67,10 @@ def test_closing_closes_the_source(ending: str) -> None:
     assert source.closed
 
 
-@given(st.integers(1, len(gzip.compress(CONTENT)) - 1))
+@given(st.integers(1, len(GZIPPED) - 1))
 def test_gzip_cut_anywhere_is_an_error(size: int) -> None:
     with pytest.raises(ShardError, match=r"x\.tar\.gz: the gzip data is cut short"):
-        read(decompressed(Bytes(gzip.compress(CONTENT)[:size]), "x.tar.gz"))
+        read(decompressed(Bytes(GZIPPED[:size]), "x.tar.gz"))
 
 
 def test_damage_is_an_error() -> None:
@@ -100,9 +102,14 @@ def test_bombs_are_stopped(ending: str) -> None:
     stream = decompressed(Bytes(bomb), f"bomb.tar.{ending}")
     buffer = memoryview(bytearray(1 << 20))
     total = 0
-    with pytest.raises(LimitError, match="at most 200 times") as caught:
+
+    def swallow() -> None:
+        nonlocal total
         while count := stream.readinto(buffer):
             total += count
+
+    with pytest.raises(LimitError, match="at most 200 times") as caught:
+        swallow()
     assert caught.value.limit == 200
     assert FREE_BYTES - (2 << 20) < total < 2 * FREE_BYTES
 

@@ -109,7 +109,13 @@ def test_layouts_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     payloads = [packed(a=number % 300, b="x" * (number % 3), array=image(number)) for number in range(900)]
     store, paths = store_of(typed_tar(payloads))
     single: list[int] = []
-    monkeypatch.setattr(decoders.MsgpackDecoder, "_row", lambda *_: single.append(1) or [0, "", None])
+    row = decoders.MsgpackDecoder._row
+
+    def counted(*arguments: Any) -> list[Any]:
+        single.append(1)
+        return row(*arguments)
+
+    monkeypatch.setattr(decoders.MsgpackDecoder, "_row", counted)
 
     samples = list(read_samples(store, paths, Anything))
 
@@ -227,7 +233,7 @@ def test_a_bad_sample_is_an_error_that_names_it(payload: bytes, error: type[Exce
     """Samples before it come, then an error with key and shard."""
     payloads = [sample_bytes(number) for number in range(50)]
     store, paths = store_of(typed_tar([*payloads, payload, *payloads[: after // 2], *payloads]))
-    seen = []
+    seen: list[int] = []
 
     def read() -> None:
         seen.extend(sample.label for sample in read_samples(store, paths, Sample))
@@ -346,7 +352,7 @@ def test_shards_of_earlier_releases(release: str) -> None:
     records = [msgspec.msgpack.decode(members["msgpack"]) for _, members in read_records(FileStore(), paths)]
     kind = dataclasses.make_dataclass("Kind", [(name, Any) for name in records[0]])
 
-    samples = list(read_samples(FileStore(), paths, kind))
+    samples: list[Any] = list(read_samples(FileStore(), paths, kind))
 
     assert meta
     assert len(paths) == 4

@@ -57,12 +57,12 @@ class Batch(Generic[T]):
     def __len__(self) -> int:
         return len(next(iter(self._columns.values())))
 
-    def __getitem__(self, field: str) -> Column:
+    def __getitem__(self, field: str) -> Any:
         return self._columns[field]
 
-    def __getattr__(self, name: str) -> Column:
+    def __getattr__(self, name: str) -> Any:
         try:
-            return self.__dict__["_columns"][name]  # type: ignore[no-any-return]  # by __dict__: while it is unpickled
+            return self.__dict__["_columns"][name]  # by __dict__: while it is unpickled there may be none
         except KeyError:
             raise AttributeError(f"{type(self).__name__} has no field {name!r}") from None
 
