@@ -115,6 +115,7 @@ class HttpStream:
         self._resumed = 0
         self._response: BaseHTTPResponse | None = None
         self._part_end: int | None = None
+        self._ahead = 0
         self._over = False
         self._first = reopen(start, None)
         self._enter(self._first)
@@ -161,6 +162,12 @@ class HttpStream:
             if not count:
                 return b"", None
         try:
+            while self._ahead > 0:  # a server without Range sends what stands before the place as well
+                skipped = len(self._response.read1(min(self._ahead, _READ_BYTES), decode_content=False))
+                if not skipped:
+                    self._over = True  # the object ends before the place: an empty stream
+                    return b"", None
+                self._ahead -= skipped
             return self._response.read1(count, decode_content=False), None
         except HTTPError as error:
             return b"", error
@@ -198,20 +205,9 @@ class HttpStream:
         self._enter(again)
 
     def _enter(self, answer: Opened) -> None:
-        """Take over an answer, and pass over what a server without Range sends before the place."""
         self._response, self._part_end = answer.response, answer.stop
+        self._ahead = self._position - answer.start
         self._over = answer.response is None
-        ahead = self._position - answer.start
-        while ahead > 0 and not self._over:
-            try:
-                skipped = len(answer.response.read1(min(ahead, _READ_BYTES), decode_content=False))  # type: ignore[union-attr]
-            except HTTPError as error:
-                self._end_response()
-                raise unavailable("GET", self._url, error) from error
-            ahead -= skipped
-            if not skipped:  # the object ends before the place: an empty stream
-                self._over = True
-                self._end_response()
 
     def _end_response(self) -> None:
         response, self._response = self._response, None
