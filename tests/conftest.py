@@ -1,3 +1,3 @@
-"""What every test may use: the real network, as the fixture ``network``."""
+"""What every test may use: the real network (``network``), a local repository (``client``, ``publisher``)."""
 
-pytest_plugins = ["tests.network.plugin"]
+pytest_plugins = ["tests.network.plugin", "tests.publishing"]

@@ -218,20 +218,25 @@ def _new_uri(repository: Repository, rkey: str | None) -> AtUri:
 def _plan_schema(repository: Repository, sample_type: type | None) -> _PlannedSchema | None:
     if sample_type is None or issubclass(get_origin(sample_type) or sample_type, dict):
         return None
-    docstring = sample_type.__doc__ or ""
     record = SchemaRecord(
         name=sample_type.__name__,
         definition=definition_of(sample_type, family=family()),
-        description=None if _GENERATED_DOCSTRING.fullmatch(docstring) else inspect.cleandoc(docstring) or None,
+        description=_summary(sample_type),
         created_at=now(),
     )
     value = write_value(record)
     for known in repository.list_records(_collection("schema")):
-        if all(known.value.get(key) == value.get(key) for key in ("name", "description", "definition")):
+        if all(known.value.get(key) == value.get(key) for key in ("name", "definition")):
             return _PlannedSchema(StrongRef(str(known.uri), known.cid))
     key = parse_record_key(new_tid())
     uri = AtUri(repository.did, _collection("schema"), key)
     return _PlannedSchema(StrongRef(str(uri), str(record_cid(value))), key, value)
+
+
+def _summary(sample_type: type) -> str | None:
+    """The first paragraph of a class's docstring, unless `dataclass` wrote it."""
+    paragraph = inspect.cleandoc(sample_type.__doc__ or "").partition("\n\n")[0]
+    return None if _GENERATED_DOCSTRING.fullmatch(paragraph) else paragraph or None
 
 
 def _with_shards(record: DatasetRecord, shards: Measured) -> DatasetRecord:

@@ -1,0 +1,76 @@
+"""Facts of very many shards in files of their own, and what else a record of them needs."""
+
+import gzip
+import json
+
+import pytest
+
+from atdata.atproto.manifest import decode_part, encode_part, spread
+from atdata.atproto.records import DatasetRecord, now, write_value
+from atdata.errors import (
+    InvalidRecordError,
+    LimitError,
+)
+from atdata.storage.base import Shard
+from atdata.storage.union import UrlStorage
+from atdata.syntax import parse_at_uri, raw_cid
+
+
+def many_shards(count: int) -> tuple[Shard, ...]:
+    return tuple(
+        Shard(raw_cid(i.to_bytes(32, "big")), 1000 + i, i, raw_cid((i + 1).to_bytes(32, "little")))
+        for i in range(count)
+    )
+
+
+def test_manifest_parts_are_deterministic_and_reversible() -> None:
+    """The same shards give the same bytes, which are gzipped JSON Lines."""
+    shards = many_shards(500)
+
+    assert tuple(decode_part(encode_part(shards), path="manifest[0]")) == shards
+    assert encode_part(shards) == encode_part(list(shards))
+    first = json.loads(gzip.decompress(encode_part(shards)).splitlines()[0])
+    assert list(first) == ["cid", "bytes", "samples", "index"]
+
+
+def test_100_000_shards_fit_into_a_record() -> None:
+    """By URL the facts go into parts below the blob limit of a PDS, and the record stays small."""
+    record = DatasetRecord(
+        name="Large",
+        storage=UrlStorage(("https://example.com/{000000..099999}.tar",)),
+        created_at=now(),
+        shards=many_shards(100_000),
+    )
+
+    fitting = spread(record, uri=parse_at_uri("at://did:web:localhost/app.bsky.atdata.dataset/large"))
+
+    write_value(fitting.record)
+    assert [part.shards for part in fitting.record.manifest] == [20_000] * 5
+    assert max(map(len, fitting.parts)) < 5 << 20
+    assert [part.blob and part.blob.size for part in fitting.record.manifest] == [len(part) for part in fitting.parts]
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "cut short"),
+        (b"no gzip", "gzip"),
+        (encode_part(many_shards(50))[:-20], "cut short"),
+        (gzip.compress(b"[]\n"), "line 1"),
+        (gzip.compress(b"{}\nnonsense\n"), "line 2"),
+        (gzip.compress(b'{"bytes": 1.5}\n'), "line 1"),
+        (gzip.compress(b'{"cid": "nonsense"}\n'), "line 1"),
+        (gzip.compress(b"[" * 4000), "line 1"),
+        (gzip.compress(b" " * 5000), "line 1"),
+    ],
+)
+def test_other_files_are_no_manifest(data: bytes, says: str) -> None:
+    """The error says which line, or what else is wrong."""
+    with pytest.raises(InvalidRecordError, match=says):
+        decode_part(data, path="manifest[0]")
+
+
+def test_a_manifest_cannot_fill_the_memory() -> None:
+    """A small file that inflates to very much is left at the limit."""
+    with pytest.raises(LimitError, match="inflates"):
+        decode_part(gzip.compress(bytes(100 << 20)), path="manifest[0]")
