@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from atdata.atproto.records import read_dataset, write_value
+from atdata.errors import InvalidRecordError
 from atdata.syntax import raw_cid
 
 FAMILY = "app.bsky.atdata"
@@ -115,6 +117,20 @@ def blob_list(**fields: Any) -> dict[str, Any]:
         "createdAt": "2026-01-07T12:00:00+01:00",
     }
     return _with(value, fields)
+
+
+def write_dataset(**fields: Any) -> dict[str, Any]:
+    """Write `plain` with these fields."""
+    return write_value(read_dataset(plain(**fields)))
+
+
+def assert_refused(fields: dict[str, Any], path: str, words: str) -> None:
+    """Writing `plain` with these fields is an error at this path, in these words."""
+    with pytest.raises(InvalidRecordError) as caught:
+        write_dataset(**fields)
+
+    assert caught.value.path == path
+    assert words in str(caught.value)
 
 
 def wrong(path: str, words: str, **fields: Any) -> Any:

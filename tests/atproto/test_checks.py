@@ -4,17 +4,13 @@ from typing import Any
 
 import pytest
 from tests.atproto import examples
-from tests.atproto.examples import MANIFEST_PART, THREE, plain, wrong
+from tests.atproto.examples import MANIFEST_PART, THREE, assert_refused, plain, write_dataset, wrong
 
 from atdata.atproto.checks import MAX_RECORD_BYTES, count_bytes
 from atdata.atproto.records import read_blob_list, read_dataset, read_schema, write_value
 from atdata.errors import InvalidRecordError, LimitError, RefusedError
 
 OTHER_CID = "bafyreigbtj4x7ip5legnfznufuopl4sg4knzc2cof6duas4b3q2fy6swua"  # dag-cbor, not raw
-
-
-def write_dataset(**fields: Any) -> dict[str, Any]:
-    return write_value(read_dataset(plain(**fields)))
 
 
 BLOB_PART = {"blob": examples.blob(7), "cid": examples.cid(7), "shards": 3, "bytes": 10_240}
@@ -73,11 +69,7 @@ def test_what_is_refused_on_writing(fields: dict[str, Any], path: str, words: st
     if "manifest" in fields:
         fields["manifest"] = [{k: v for k, v in part.items() if v is not None} for part in fields["manifest"]]
 
-    with pytest.raises(InvalidRecordError) as caught:
-        write_dataset(**fields)
-
-    assert caught.value.path == path
-    assert words in str(caught.value)
+    assert_refused(fields, path, words)
 
 
 @pytest.mark.parametrize(

@@ -4,17 +4,12 @@ from typing import Any
 
 import pytest
 from tests.atproto import examples
-from tests.atproto.examples import MANIFEST_PART, THREE, plain, wrong
+from tests.atproto.examples import MANIFEST_PART, THREE, assert_refused, plain, write_dataset, wrong
 
 from atdata.atproto.place_checks import BLOBS_PER_LIST, count_shards
-from atdata.atproto.records import read_dataset, write_value
-from atdata.errors import InvalidRecordError, LimitError, RefusedError
+from atdata.errors import LimitError, RefusedError
 
 PART = examples.record_uri("dataset", "3k2aaaaaaaa2a")
-
-
-def write_dataset(**fields: Any) -> dict[str, Any]:
-    return write_value(read_dataset(plain(**fields)))
 
 
 def more(count: int, **fields: Any) -> list[dict[str, Any]]:
@@ -55,11 +50,7 @@ def more(count: int, **fields: Any) -> list[dict[str, Any]]:
 )  # fmt: skip
 def test_places_that_do_not_fit_are_refused(fields: dict[str, Any], path: str, words: str) -> None:
     """As many places as shards, the blobs that the shards are, URLs that a record may hold."""
-    with pytest.raises(InvalidRecordError) as caught:
-        write_dataset(**fields)
-
-    assert caught.value.path == path
-    assert words in str(caught.value)
+    assert_refused(fields, path, words)
 
 
 @pytest.mark.parametrize(
