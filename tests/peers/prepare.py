@@ -60,6 +60,10 @@ def install(python: str, release: str) -> None:
     (folder / READY).touch()
 
 
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
 def main() -> int:
     """Make what is missing; 1 when an installation failed."""
     missing = [release for release in RELEASES if interpreter(release) is None]
@@ -67,16 +71,16 @@ def main() -> int:
         return 0
     python = find_python()
     if python is None:
-        print(f"SKIPPED: no Python 3.12 runs here, so atdata {' and '.join(missing)} are not tested", file=sys.stderr)
+        _say(f"SKIPPED: no Python 3.12 runs here, so atdata {' and '.join(missing)} are not tested")
         return 0
-    print(f"installing atdata {' and '.join(missing)} with {python} (minutes, once)", file=sys.stderr)
+    _say(f"installing atdata {' and '.join(missing)} with {python} (minutes, once)")
     FOLDER.mkdir(exist_ok=True)
     with ThreadPoolExecutor(len(missing)) as pool:
         installations = {release: pool.submit(install, python, release) for release in missing}
     failed = 0
     for release, installation in installations.items():
         if (error := installation.exception()) is not None:
-            print(f"atdata {release} could not be installed: {error}", file=sys.stderr)
+            _say(f"atdata {release} could not be installed: {error}")
             failed = 1
     return failed
 
