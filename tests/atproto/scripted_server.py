@@ -50,14 +50,22 @@ class ScriptedServer:
         self._thread.join()
 
     def say(
-        self, path: str, body: dict[str, Any] | list[Any] | str | bytes, *, status: int = 200, **headers: str
+        self,
+        path: str,
+        body: dict[str, Any] | list[Any] | str | bytes,
+        *,
+        status: int = 200,
+        replace: bool = False,
+        **headers: str,
     ) -> None:
-        """Answer the next requests at ``path`` like this; said twice, the first answer is given once."""
+        """Answer the next requests at ``path`` like this; said twice, the first answer is given once or replaced."""
         kind = "text/plain"
         if isinstance(body, dict | list):
             body, kind = json.dumps(body), "application/json"
         named = {"Content-Type": kind} | {name.replace("_", "-"): value for name, value in headers.items()}
         answer = _Answer(status, named, body.encode() if isinstance(body, str) else body)
+        if replace:
+            self._answers[path] = []
         self._answers.setdefault(path, []).append(answer)
 
     def answer(self, asked: Asked) -> _Answer:

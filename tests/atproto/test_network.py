@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.atproto.repository_contract import COLLECTION, RepositoryContract, thing
 from tests.atproto.scripted_server import ScriptedServer
-from tests.network.plugin import Network
+from tests.network.plugin import Network, post
 
 from atdata.atproto.client import Client
 from atdata.atproto.dagcbor import record_cid
@@ -20,7 +20,7 @@ from atdata.atproto.xrpc import Xrpc
 from atdata.errors import AtdataError, IntegrityError, LimitError, NotFoundError, UnavailableError
 from atdata.net import Policy, Transport
 from atdata.storage.base import read_all
-from atdata.syntax import Did, new_tid
+from atdata.syntax import Did, new_tid, parse_at_uri
 
 DID = Did("did:plc:ewvi7nxzyoun6zhxrhs64oiz")
 READ_IN_A_FRESH_PROCESS = """
@@ -62,6 +62,25 @@ def test_a_process_without_account_reads_both_servers(online: Network) -> None:
             "value": thing("here"),
             "listed": [reference.uri],
         }
+
+
+def test_a_deactivated_account_is_said_to_be_none(online: Network) -> None:
+    """Its records are not found, alone and listed, and the message gives the reasons that there may be."""
+    account = online.account()
+    client = Client.login(account.handle, account.password)
+    assert client.repository is not None
+    uri = parse_at_uri(client.repository.create_record(COLLECTION, thing("one")).uri)
+    token = post(
+        account.pds.url,
+        "com.atproto.server.createSession",
+        {"identifier": account.handle, "password": account.password},
+    )["accessJwt"]
+    post(account.pds.url, "com.atproto.server.deactivateAccount", {}, token=token)
+
+    with pytest.raises(NotFoundError, match="deactivated"):
+        Client.anonymous().get_record(uri)
+    with pytest.raises(NotFoundError, match="deactivated"):
+        list(Client.anonymous().list_records(Did(account.did), COLLECTION))
 
 
 def test_limit_of_blobs_is_the_servers(online: Network, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
@@ -62,7 +63,7 @@ class Network:
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def account(self, name: str = "alice", *, pds: int = 0) -> Account:
-        """A fresh account, whose handle begins with ``name``; ``pds`` is the number of its server."""
+        """A fresh account, whose handle begins with ``name`` (2 to 14 letters); ``pds`` is the number of its server."""
         server = self.pds[pds]
         handle = f"{name}{next(self._numbers)}.{server.domain}"
         body = {"handle": handle, "email": f"{handle}@example.com", "password": PASSWORD}
@@ -75,12 +76,27 @@ class Network:
         return {"ATDATA_PLC_URL": self.plc, "ATDATA_HANDLE_RESOLVER": resolvers, "ATDATA_ALLOW_PRIVATE": "1"}
 
 
-def post(base: str, nsid: str, body: dict[str, Any], *, token: str | None = None) -> dict[str, Any]:
-    """Call one XRPC procedure, as an administrator of the test network would."""
-    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-    request = Request(f"{base}/xrpc/{nsid}", data=json.dumps(body).encode(), headers=headers)
-    with urlopen(request, timeout=60) as answer:
-        content = answer.read()
+def post(base: str, nsid: str, body: dict[str, Any] | None, *, token: str | None = None) -> dict[str, Any]:
+    """Call an XRPC procedure without atdata."""
+    data = b"" if body is None else json.dumps(body).encode()
+    headers = {} if body is None else {"Content-Type": "application/json"}
+    return _called(Request(f"{base}/xrpc/{nsid}", data=data, headers=headers, method="POST"), token)
+
+
+def get(base: str, nsid: str, *, token: str | None = None) -> dict[str, Any]:
+    """Call an XRPC query without atdata."""
+    return _called(Request(f"{base}/xrpc/{nsid}"), token)
+
+
+def _called(request: Request, token: str | None) -> dict[str, Any]:
+    if token:
+        request.add_header("Authorization", f"Bearer {token}")
+    try:
+        with urlopen(request, timeout=60) as answer:
+            content = answer.read()
+    except HTTPError as error:
+        with error:
+            raise AssertionError(f"{request.full_url} answered {error.code}: {error.read()!r}") from None
     parsed: dict[str, Any] = json.loads(content) if content else {}
     return parsed
 

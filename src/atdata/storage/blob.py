@@ -7,16 +7,15 @@ Source: https://docs.bsky.app/docs/api/com-atproto-sync-get-blob
 
 import json
 from collections.abc import Callable
+from urllib.parse import quote
 
 from atdata.errors import AtdataError, NotFoundError, UnavailableError, XrpcError
 from atdata.net import Response, Transport
 from atdata.storage.base import Stream
 from atdata.syntax import Did, parse_cid
 
-# Names of errors that say that the blob is not to be had, from the lexicon of com.atproto.sync.getBlob. The reference
-# PDS (0.5.35) says InvalidRequest where it means BlobNotFound; our requests are valid, so it means nothing else.
+# Names of errors that say that the blob is not to be had, from the lexicon of com.atproto.sync.getBlob.
 _GONE = {
-    "InvalidRequest": "the PDS has no blob {cid}; a blob is kept only while a record of its repository names it",
     "BlobNotFound": "the PDS has no blob {cid}; a blob is kept only while a record of its repository names it",
     "RepoNotFound": "the PDS has no repository {did}",
     "RepoTakendown": "the repository {did} has been taken down",
@@ -55,8 +54,9 @@ class BlobStore:
         return self._transport.head_size(self._url(path), explain=self._explain(path))
 
     def _url(self, cid: str) -> str:
+        query = f"did={quote(self._did, safe=':')}&cid={parse_cid(cid)}"  # quoted, since a did:web may hold %3A
         pds = self._resolve(self._did).rstrip("/")
-        return f"{pds}/xrpc/com.atproto.sync.getBlob?did={self._did}&cid={parse_cid(cid)}"
+        return f"{pds}/xrpc/com.atproto.sync.getBlob?{query}"
 
     def _explain(self, cid: str) -> Callable[[Response], AtdataError | None]:
         def explain(response: Response) -> AtdataError | None:
@@ -65,6 +65,8 @@ class BlobStore:
                 name, message = str(answer["error"]), str(answer.get("message", ""))
             except (ValueError, KeyError, TypeError, RecursionError):
                 return None
+            if (name, message) == ("InvalidRequest", "Blob not found"):
+                name = "BlobNotFound"  # the reference PDS (0.5.35) has no name for it
             if name in _GONE:
                 return NotFoundError(_GONE[name].format(cid=cid, did=self._did) + f" ({name})")
             if response.status >= 500 or response.status == 429:
