@@ -123,7 +123,7 @@ def _split_commas(inside: str) -> list[str]:
 
 
 def _int_range(start: str, end: str, step: str | None) -> _Numbers:
-    longest = max(start, end, step or "", key=len)
+    longest = max(start.lstrip("-"), end.lstrip("-"), step or "", key=len)
     if len(longest) > _MAX_DIGITS:
         raise LimitError(f"the number {longest[:24]} of a range has more than {_MAX_DIGITS} digits", limit=_MAX_DIGITS)
     padded = any(text.startswith(("0", "-0")) for text in (start, end) if text not in ("0", "-0"))

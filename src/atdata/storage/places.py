@@ -6,16 +6,16 @@ scheme is one module, one line in `UrlStore`, and a contract test.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from atdata.errors import InvalidSyntaxError, LimitError, RefusedError, UnsupportedStorageError
+from atdata.errors import InvalidRecordError, InvalidSyntaxError, LimitError, RefusedError, UnsupportedStorageError
 from atdata.redaction import shown
 from atdata.storage.base import Store, Stream
 from atdata.storage.file import FileStore
 from atdata.storage.union import BlobStorage, Storage, UnknownStorage, UrlStorage
-from atdata.storage.url import MAX_SHARDS, SCHEMES, check_url, expand, file_path, scheme_of, split_joined
+from atdata.storage.url import MAX_SHARDS, SCHEMES, check_url, count_braces, expand, file_path, scheme_of, split_joined
 from atdata.syntax import Did
 
 if TYPE_CHECKING:
@@ -155,13 +155,16 @@ def _blob_place(
     return store, [str(blob.cid) for blob in storage.blobs]
 
 
-def _expanded(urls: Iterable[str]) -> list[str]:
-    paths: list[str] = []
-    for url in urls:
-        paths += expand(url, limit=MAX_SHARDS - len(paths))
-    if not paths:
-        raise LimitError("a dataset needs one shard at least", limit=MAX_SHARDS)
-    return paths
+def _expanded(urls: Sequence[str]) -> list[str]:
+    counts = [count_braces(url) for url in urls]
+    if not counts:
+        raise InvalidRecordError("must name one shard at least", path="urls")
+    if sum(counts) > MAX_SHARDS:
+        largest = shown(urls[counts.index(max(counts))])
+        raise LimitError(
+            f"{largest}: {sum(counts):,} shards in all, at most {MAX_SHARDS:,} are allowed", limit=MAX_SHARDS
+        )
+    return [path for url in urls for path in expand(url)]
 
 
 def _hosts(paths: Iterable[str]) -> frozenset[str]:
