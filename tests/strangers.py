@@ -22,8 +22,10 @@ class Stranger:
         self.server = server
         endpoint = {"id": "#atproto_pds", "type": "AtprotoPersonalDataServer", "serviceEndpoint": server.url}
         server.say(f"/{STRANGER}", {"id": STRANGER, "alsoKnownAs": [], "service": [endpoint]})
-        transport = Transport(Policy(allow_private=True))
-        self.client = Client.anonymous(transport=transport, resolver=Resolver(transport, plc=server.url))
+        # The client may reach this one server, and no other on this machine.
+        transport = Transport(Policy(private_hosts=frozenset({f"localhost:{server.port}"})))
+        resolver = Resolver(Transport(Policy(allow_private=True)), plc=server.url)
+        self.client = Client.anonymous(transport=transport, resolver=resolver)
 
     def record(self, value: dict[str, Any], *, rkey: str = "self", collection: str | None = None) -> str:
         """Answer the next question for a record with this one; its AT-URI."""
