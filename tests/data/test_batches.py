@@ -63,6 +63,7 @@ def test_batches_are_the_samples(size: int, first: int, second: int, drop_last: 
 
 def one_batch(*payloads: bytes, sample_type: type = Sample) -> Batch[Any]:
     store, paths = store_of(typed_tar(payloads))
+    batch: Batch[Any]
     [batch] = read_batches(store, paths, sample_type, len(payloads))
     return batch
 

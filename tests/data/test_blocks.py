@@ -214,7 +214,8 @@ def test_a_block_outlives_its_reader() -> None:
     assert all(len(set(view)) == 1 for view in views)
 
     [block] = list(read_all(data, 1 << 20))
-    buffer = weakref.ref(block.members.buffer.base if block.members.buffer.base is not None else block.members.buffer)
+    assert block.members.buffer.base is not None
+    buffer = weakref.ref(block.members.buffer.base)
     view = block.payload(0)
     del block
     gc.collect()

@@ -4,12 +4,14 @@ Columns come from `atdata.data.reader.read_columns` as the blocks have them; her
 the size asked for. An array of a batch is its own: contiguous, writable, and no view on a block.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from atdata.data.buffers import Buffers
 from atdata.data.columns import Column, rows_of
 from atdata.data.fields import Field, fields_of
 from atdata.data.reader import constructor, read_columns
@@ -21,6 +23,7 @@ T = TypeVar("T")
 _DTYPES: Mapping[str, type[np.generic]] = {"integer": np.int64, "float": np.float64, "boolean": np.bool_}
 _NUMBERS: Mapping[str, set[type]] = {"integer": {int}, "float": {float, int}, "boolean": {bool}}  # what each may hold
 _NUMPY_KINDS: Mapping[str, str] = {"integer": "iu", "float": "fiu", "boolean": "b"}
+_POOLED = 1 << 20  # bytes from which on memory is used again: small arrays come fast from anywhere
 _STACKED = frozenset(("ndarray", "image", *_DTYPES))  # kinds whose values become one array
 
 
@@ -145,6 +148,7 @@ class _Builder:
     def __init__(self, field: Field, size: int) -> None:
         self._kind = field.kind
         self._size = size
+        self._buffers = Buffers()
         self._start()
 
     def _start(self) -> None:
@@ -169,6 +173,12 @@ class _Builder:
         self._start()
         return column
 
+    def _empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        size = dtype.itemsize * math.prod(shape)
+        if size < _POOLED:
+            return np.empty(shape, dtype)
+        return self._buffers.take(size).view(dtype).reshape(shape)
+
     def _stack(self, column: Column) -> bool:
         """Put the values into the array, which the first ones decide; False when they do not fit."""
         values = _numbers(self._kind, column) if self._kind in _DTYPES else _arrays(column)
@@ -176,7 +186,7 @@ class _Builder:
             return False
         dtype, shape = values[0].dtype, values[0].shape
         if self._array is None:
-            self._array = np.empty((self._size, *shape), dtype.newbyteorder("="))
+            self._array = self._empty((self._size, *shape), dtype.newbyteorder("="))
         elif self._array.shape[1:] != shape or self._array.dtype != dtype.newbyteorder("="):
             return False
         if isinstance(values, list):

@@ -2,8 +2,8 @@
 
 Reading takes as many bytes at a time as a block has, finds all members in them at once (`atdata.data.headers`), and
 copies what is left at the end, at most the last sample and a part of the next one, to the beginning of the next block.
-Each block has a buffer of its own, which is never written again: what refers to it, an array or a memoryview, stays
-right after the reader has moved on or has been closed, and keeps the memory of the whole block alive.
+A block's buffer is not written again while anything refers to it (`atdata.data.buffers`): an array or a memoryview of
+it stays right after the reader has moved on or has been closed, and keeps the memory of the whole block alive.
 
 A shard is finished by a block of zeros. One is enough at the very end, as for tarfile and GNU tar; where more
 follows, there have to be two. What comes after them is read, so that a stream that checks its bytes sees all of them,
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from atdata.data.buffers import Buffers
 from atdata.data.headers import Members, find_members
 from atdata.data.members import before_last_sample
 from atdata.data.tar import BLOCK, parse_header
@@ -33,7 +34,7 @@ class Block:
     Attributes:
         shard: Name or URL of the shard.
         position: Where the block begins in the tar, in bytes.
-        members: Its members, in a buffer that nobody writes again.
+        members: Its members, in a buffer that is not used again while anything refers to it.
     """
 
     shard: str
@@ -61,11 +62,12 @@ def read_blocks(stream: Stream, *, shard: str = "", block_bytes: int = BLOCK_BYT
         ShardError: The bytes are no tar, are damaged, or stop before the end of the tar.
         LimitError: An extended header is larger than 1 MiB.
     """
+    buffers = Buffers()
     left = np.empty(0, np.uint8)
     position = 0
     finished = False
     while not finished:
-        buffer = np.empty(max(block_bytes, 2 * len(left)), np.uint8)
+        buffer = buffers.take(max(block_bytes, 2 * len(left)))
         buffer[: len(left)] = left
         filled = _fill(stream, buffer, len(left))
         at_end = filled < len(buffer)
