@@ -88,13 +88,13 @@ def header(tar: bytes, at: int, kind: bytes = b"0") -> tuple[str, int]:
     block = tar[at : at + 512]
     expected = bytearray(512)
     expected[:100] = block[:100]
-    expected[100:124] = b"0000644\00000000\00000000\0"
+    expected[100:124] = b"0000644\x000000000\x000000000\x00"
     expected[124:136] = block[124:136]
     expected[136:148] = b"00000000000\0"
     expected[148:156] = b" " * 8
     expected[156:157] = kind
     expected[257:265] = b"ustar\x0000"
-    expected[329:345] = b"0000000\00000000\0"
+    expected[329:345] = b"0000000\x000000000\x00"
     expected[148:156] = b"%06o\0 " % sum(expected)
     assert block == bytes(expected)
     return block[:100].rstrip(b"\0").decode("ascii"), int(block[124:135], 8)

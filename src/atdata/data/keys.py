@@ -24,7 +24,13 @@ class KeyList:
         self._bytes = 0  # of the list, joined, with a line break behind each
 
     def name(self, key: str | None) -> str:
-        """The key that the next sample gets."""
+        """The key that the next sample gets.
+
+        Raises:
+            SchemaMismatchError: It cannot be a key.
+        """
+        if key is not None:
+            _check(key)
         return counted_key(self._shard, self._count) if key is None else key
 
     def take(self, key: str | None) -> str:
@@ -34,14 +40,12 @@ class KeyList:
             SchemaMismatchError: It cannot be a key, or is in the shard already.
         """
         name = self.name(key)
-        if key is not None:
-            self._check(key)
         if key is not None and self._list is None:
             self._list = dict.fromkeys(CountedKeys(self._shard, self._count))
             self._bytes = sum(len(counted) + 1 for counted in self._list)
         if self._list is not None:
             if name in self._list:
-                raise SchemaMismatchError(f"sample {self._count}: the key {name!r} is in the shard already")
+                raise SchemaMismatchError(f"the key {name!r} is in the shard already")
             self._list[name] = None
             self._bytes += len(name.encode()) + 1
         self._count += 1
@@ -58,15 +62,16 @@ class KeyList:
         before = self._bytes or sum(len(counted) + 1 for counted in CountedKeys(self._shard, self._count))
         return before + len(self.name(key).encode())
 
-    def _check(self, key: str) -> None:
-        reason = ""
-        if not _KEY.fullmatch(key):
-            reason = "it must have a character or more, and no dot, slash or control character"
-        elif key.startswith("__"):
-            reason = "webdataset passes over names that begin with '__'"
-        elif any("\ud800" <= character <= "\udfff" for character in key):
-            reason = "it has a lone surrogate, which UTF-8 cannot hold"
-        elif len(key.encode()) > _MAX_KEY:
-            reason = f"it is longer than {_MAX_KEY:,} bytes"
-        if reason:
-            raise SchemaMismatchError(f"sample {self._count}: {key[:80]!r} cannot be a key: {reason}")
+
+def _check(key: str) -> None:
+    reason = ""
+    if not _KEY.fullmatch(key):
+        reason = "it must have a character or more, and no dot, slash or control character"
+    elif key.startswith("__"):
+        reason = "webdataset passes over names that begin with '__'"
+    elif any("\ud800" <= character <= "\udfff" for character in key):
+        reason = "it has a lone surrogate, which UTF-8 cannot hold"
+    elif len(key.encode()) > _MAX_KEY:
+        reason = f"it is longer than {_MAX_KEY:,} bytes"
+    if reason:
+        raise SchemaMismatchError(f"{key[:80]!r} cannot be a key: {reason}")

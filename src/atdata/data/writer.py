@@ -131,8 +131,11 @@ class ShardWriter:
             LimitError: The shard would be larger than 2 TiB.
             OSError: The disk is full or broken; the shard is given up.
         """
-        own_key, members = self._encoder.encode(sample, number=self.samples)
-        self._append(self._record(own_key if key is None else key, members))
+        try:
+            own_key, members = self._encoder.encode(sample)
+            self._append(self._record(own_key if key is None else key, members))
+        except SchemaMismatchError as error:
+            raise SchemaMismatchError(f"sample {self.samples}: {error}") from error
 
     def _record(self, key: str | None, members: _Members) -> "_Record":
         """``members`` as the bytes of the next sample."""
@@ -208,26 +211,28 @@ class _Encoder:
             self._multi_member = self._fields[0].extension is not None
             self._type = sample_type
 
-    def encode(self, sample: object, *, number: int) -> tuple[str | None, _Members]:
-        """``(key, members)`` of a sample; the key is that of a mapping that has one."""
-        try:
-            if self._type is None:
-                self._take_type(type(sample))
-            if not isinstance(sample, self._type or object):
-                name = getattr(self._type, "__qualname__", "")
-                raise SchemaMismatchError(f"a {type(sample).__qualname__}, where the others are {name}")
-            if self._type is Mapping:
-                found = encode_members(sample, ())
+    def encode(self, sample: object) -> tuple[str | None, _Members]:
+        """``(key, members)`` of a sample; the key is that of a mapping that has one.
+
+        Raises:
+            SchemaMismatchError: The sample does not fit its type.
+        """
+        if self._type is None:
+            self._take_type(type(sample))
+        if not isinstance(sample, self._type or object):
+            name = getattr(self._type, "__qualname__", "")
+            raise SchemaMismatchError(f"a {type(sample).__qualname__}, where the others are {name}")
+        key = None
+        if isinstance(sample, Mapping):
+            found = encode_members(sample, ())
+            key = sample.get("__key__")
+        else:
+            values = self._values(sample)
+            if self._multi_member:
+                found = encode_members(sample, self._fields)
             else:
-                values = self._values(sample)
-                if self._multi_member:
-                    found = encode_members(sample, self._fields)
-                else:
-                    found = [("msgpack", encode_map(self._names, values))]
-            members = [(extension, pieces, sum(map(len, pieces))) for extension, pieces in found]
-        except SchemaMismatchError as error:
-            raise SchemaMismatchError(f"sample {number}: {error}") from error
-        key = sample.get("__key__") if isinstance(sample, Mapping) else None
+                found = [("msgpack", encode_map(self._names, values))]
+        members = [(extension, pieces, sum(map(len, pieces))) for extension, pieces in found]
         return (None if key is None else str(key)), members
 
 
@@ -275,8 +280,7 @@ def write_samples(
     if shard_bytes < 1 or (shard_samples is not None and shard_samples < 1):
         raise ValueError("shard_bytes and shard_samples must be at least 1")
     template = _check_pattern(os.fspath(pattern))
-    encoder = _Encoder(sample_type)
-    encoded = (encoder.encode(sample, number=number) for number, sample in enumerate(samples))
+    encoded = _encoded(samples, sample_type)
     written: list[WrittenShard] = []
     with _all_or_none(written):
         pending = next(encoded, None)
@@ -287,13 +291,27 @@ def write_samples(
             path.parent.mkdir(parents=True, exist_ok=True)
             with ShardWriter(path, shard=len(written)) as writer:
                 while pending is not None:
-                    record = writer._record(*pending)
-                    if not writer._has_room(record, most_bytes=shard_bytes, most_samples=shard_samples):
-                        break
-                    writer._append(record)
+                    try:
+                        record = writer._record(*pending[1:])
+                        if not writer._has_room(record, most_bytes=shard_bytes, most_samples=shard_samples):
+                            break
+                        writer._append(record)
+                    except SchemaMismatchError as error:
+                        raise SchemaMismatchError(f"sample {pending[0]}: {error}") from error
                     pending = next(encoded, None)
             written.append(WrittenShard(path, writer.shard))
     return written
+
+
+def _encoded(samples: Iterable[object], sample_type: type | None) -> Iterator[tuple[int, str | None, _Members]]:
+    """Number, key and members of each sample. The members are views, good until the next one is asked for."""
+    encoder = _Encoder(sample_type)
+    for number, sample in enumerate(samples):
+        try:
+            key, members = encoder.encode(sample)
+        except SchemaMismatchError as error:
+            raise SchemaMismatchError(f"sample {number}: {error}") from error
+        yield number, key, members
 
 
 def _check_pattern(pattern: str) -> str:
