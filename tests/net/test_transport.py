@@ -366,6 +366,16 @@ class TestRetries:
             assert server.asked[0].headers["content-length"] == str(len(data))
 
 
+def test_nobody_there_is_said_in_words(transport: Transport) -> None:
+    """A refused connection and an unknown name are told apart, and the secret is not shown."""
+    with pytest.raises(UnavailableError, match="Connection refused") as refused:
+        transport.request("GET", "http://127.0.0.1:1/?token=hunter2")
+    with pytest.raises(UnavailableError, match="cannot be resolved"):
+        transport.request("GET", "http://nobody.invalid:1/")
+
+    assert "hunter2" not in str(refused.value)
+
+
 class TestLimits:
     @pytest.mark.parametrize("length", [None, -1])
     def test_long_bodies_are_not_read(self, transport: Transport, length: int | None) -> None:

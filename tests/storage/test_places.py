@@ -158,6 +158,14 @@ def test_schemes_of_later_releases_are_named(scheme: str) -> None:
     assert typed.value.kind == recorded.value.kind == scheme
 
 
+def test_braces_hide_no_scheme() -> None:
+    """A scheme that comes out of braces is looked at as well."""
+    with pytest.raises(UnsupportedStorageError):
+        typed_place("{s3,gs}://bucket/a.tar")
+    with pytest.raises(RefusedError, match="pipe-url"):
+        typed_place("{pipe,file}:id")
+
+
 def test_unknown_variants_are_named() -> None:
     """Kept and shown before, an error only here."""
     with pytest.raises(UnsupportedStorageError, match=r"com\.example\.torrent") as caught:

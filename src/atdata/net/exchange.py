@@ -202,7 +202,8 @@ def unavailable(method: str, url: str, error: HTTPError) -> UnavailableError:
         )
     if isinstance(error, NameResolutionError):
         return UnavailableError(f"{label}: the host name cannot be resolved")
-    if isinstance(error, urllib3.exceptions.TimeoutError):
+    # A NewConnectionError is a TimeoutError by its class only.
+    if isinstance(error, urllib3.exceptions.TimeoutError) and not isinstance(error, NewConnectionError):
         return UnavailableError(f"{label}: no answer in time")
     inner = error.args[-1] if error.args and isinstance(error.args[-1], Exception) else error
     text = redacted(str(inner)).rpartition("): ")[2] or type(inner).__name__

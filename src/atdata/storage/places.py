@@ -91,12 +91,18 @@ def typed_place(url: str, *, transport: "Transport | None" = None) -> tuple[Stor
         RefusedError: ``pipe:`` or ``-``.
         UnsupportedStorageError: A scheme that this release cannot open; the message names it.
     """
-    paths = _expanded(split_joined(url))
+    parts = split_joined(url)
+    for part in parts:
+        _check_typed(part)
+    paths = _expanded(parts)
     for path in paths:
-        scheme = scheme_of(path)
-        if file_path(path) is None and scheme not in ("http", "https"):
-            raise _unsupported(path, scheme or "")
+        _check_typed(path)  # braces may stand in a scheme
     return UrlStore(own=True, transport=transport, typed_hosts=_hosts(paths)), paths
+
+
+def _check_typed(url: str) -> None:
+    if file_path(url) is None and (scheme := scheme_of(url)) not in ("http", "https"):
+        raise _unsupported(url, scheme or "")
 
 
 def record_place(
@@ -177,5 +183,8 @@ def _hosts(paths: Iterable[str]) -> frozenset[str]:
                 port = parts.port or (443 if parts.scheme == "https" else 80)
             except ValueError as error:
                 raise InvalidSyntaxError(f"{shown(path)} is not a URL: {error}", value=path) from error
-            hosts.add(f"{(parts.hostname or '').lower()}:{port}")
+            host = (parts.hostname or "").lower()
+            hosts.add(f"{host}:{port}")
+            if port == 80:
+                hosts.add(f"{host}:443")  # where http on its default port is tried as https first
     return frozenset(hosts)
