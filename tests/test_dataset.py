@@ -145,6 +145,12 @@ def test_batches_are_columns(url: str) -> None:
         dataset.batches(0)
 
 
+def test_batches_need_a_type(url: str) -> None:
+    """Untyped samples have no fields that could be columns: a TypeError that says so."""
+    with pytest.raises(TypeError, match="sample type"):
+        next(Dataset[dict[str, Any]](url).batches(2))
+
+
 def test_batches_of_a_view(url: str) -> None:
     """Through a lens, columns are those of the type that it gives."""
     batches = list(Dataset[Digit](url).as_type(Label).batches(7))

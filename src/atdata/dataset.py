@@ -35,9 +35,7 @@ from atdata.data.shards import Shards
 from atdata.data.view import View
 from atdata.errors import AtdataError
 from atdata.lens import LensNetwork
-from atdata.redaction import redacted
 from atdata.storage.base import Shard, Store, read_all
-from atdata.storage.places import typed_place
 
 __all__ = [
     "Dataset",
@@ -98,8 +96,6 @@ class Dataset(Generic[T]):
         self._position = Position()
         self._resume: Position | None = None
 
-    # What it is
-
     @property
     def url(self) -> str:
         """The URL as it was given, not expanded."""
@@ -134,6 +130,8 @@ class Dataset(Generic[T]):
             ShardError: What is there is no msgpack map.
         """
         if self._metadata is None and self.metadata_url is not None:
+            from atdata.storage.places import typed_place
+
             store, (path, *_) = typed_place(self.metadata_url)
             self._metadata = decode_msgpack(read_all(store, path, limit=_MAX_METADATA))
         return self._metadata
@@ -141,6 +139,8 @@ class Dataset(Generic[T]):
     @property
     def _shards(self) -> Shards:
         if self._opened is None:
+            from atdata.storage.places import typed_place  # here, since importing atdata should cost little
+
             self._opened = Shards(*typed_place(self._url), typed=True)
         return self._opened
 
@@ -152,6 +152,8 @@ class Dataset(Generic[T]):
         return View(get_origin(chosen) or chosen, chosen)
 
     def __repr__(self) -> str:
+        from atdata.redaction import redacted
+
         argument = vars(self).get("__orig_class__")
         sample_type = f"[{getattr(self.sample_type, '__name__', self.sample_type)}]" if argument is not None else ""
         facts = [f"{key}={value!r}" for key, value in (("name", self.name), ("uri", self.uri)) if value is not None]
@@ -165,8 +167,6 @@ class Dataset(Generic[T]):
             if (samples := shards.known_total()) is not None:
                 facts.append(f"samples={samples}")
         return f"Dataset{sample_type}({', '.join(facts)})"
-
-    # Samples one after another
 
     def __iter__(self) -> Iterator[T]:
         """Samples in order; from where `load_state_dict` says, the first time after it."""
@@ -202,7 +202,7 @@ class Dataset(Generic[T]):
 
         Raises:
             ValueError: ``n`` is less than one.
-            AttributeError: The dataset has no sample type.
+            SchemaMismatchError: The dataset has no sample type, so there are no fields.
         """
         check_batch_size(n)
         return self._batches_from(self._begin(), n, drop_last)
@@ -257,8 +257,6 @@ class Dataset(Generic[T]):
     def _place(self) -> tuple[View[T], Shards]:
         return self._view, self._shards
 
-    # Samples by number
-
     def __len__(self) -> int:
         """The number of samples, as the record or the indexes of local shards say it; else a TypeError."""
         total = self._shards.indexed_total()
@@ -292,8 +290,6 @@ class Dataset(Generic[T]):
         view = self._view
         return view.seen(self._shards.access(number).sample(place, view.stored_type))
 
-    # Stopping and going on
-
     def state_dict(self) -> dict[str, Any]:
         """Where the latest iteration in order stands, as a few numbers and the fingerprint of the dataset.
 
@@ -312,8 +308,6 @@ class Dataset(Generic[T]):
         shards = self._shards
         self._resume = position_in(state, fingerprint=shards.fingerprint(), shards=len(shards.paths))
         self._position = copy.copy(self._resume)
-
-    # Other types
 
     def as_type(self, other: type[V]) -> "Dataset[V]":
         """The same samples as another type, by the lens that is registered from this type to the other.

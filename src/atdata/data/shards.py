@@ -7,13 +7,13 @@ scan. Nothing is opened before it is needed. Reading in order is `atdata.data.re
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from atdata.data.access import ShardAccess
-from atdata.data.index import read_index
 from atdata.data.order import Position, fingerprint, fingerprint_of_all
 from atdata.storage.base import Shard, Store
-from atdata.storage.url import scheme_of
+
+if TYPE_CHECKING:
+    from atdata.data.access import ShardAccess
 
 _MAX_OPEN = 64  # shards whose index is kept for reading out of order; one of 10,000 samples takes 80 kB
 
@@ -57,6 +57,8 @@ class Shards:
 
     def indexed_total(self) -> int | None:
         """The number of samples, where it is known or local shards have an index; reads the ends of files at most."""
+        from atdata.data.index import read_index
+
         total = 0
         for number, path in enumerate(self.paths):
             count = self._known(number)
@@ -92,8 +94,10 @@ class Shards:
                 rest -= count
         raise IndexError(f"sample {i:,} of a dataset of {sum(map(self.count, range(len(self.paths)))):,} samples")
 
-    def access(self, number: int) -> ShardAccess:
+    def access(self, number: int) -> "ShardAccess":
         """Random access to one shard; those used last are kept."""
+        from atdata.data.access import ShardAccess  # here, since most programs read in order alone
+
         if number in self._open:
             self._open.move_to_end(number)
             return self._open[number]
@@ -114,6 +118,8 @@ class Shards:
         return Shard(bytes=self.store.size(path)) if self._is_local(path) else Shard()
 
     def _is_local(self, path: str) -> bool:
+        from atdata.storage.url import scheme_of
+
         scheme = scheme_of(path)
         return scheme == "file" or (scheme is None and self._typed)
 
