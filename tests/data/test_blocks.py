@@ -6,14 +6,12 @@ import tarfile
 import weakref
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.data.tars import Bytes, Form, make_tar
 
 from atdata.data.blocks import Block, read_blocks
-from atdata.data.headers import plain_members
 from atdata.data.members import samples_in
 from atdata.data.tar import BLOCK, member_header, walk
 from atdata.errors import ShardError
@@ -88,18 +86,6 @@ def test_a_sample_is_never_cut(keys: list[str], block_bytes: int) -> None:
             expected.append((key, []))
         expected[-1][1].append(str(number))
     assert [(key, list(numbers)) for key, numbers in found] == expected
-
-
-@pytest.mark.parametrize("form", ["ustar", "gnu", "mtime"])
-def test_common_writers_take_the_fast_path(form: Form) -> None:
-    """What ustar, GNU and webdataset writers write is found by the operations on the whole buffer."""
-    data = make_tar([(f"{number}.msgpack", b"x" * number) for number in range(100)], [form])
-
-    members, end, _ = plain_members(np.frombuffer(data, np.uint8))
-
-    assert len(members) == 100
-    assert end == len(data) - 1024
-    assert members.all_names() == [member.name for member in walk(Bytes(data))]
 
 
 @given(st.integers(0, 511), st.integers(1, 255))

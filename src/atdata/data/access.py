@@ -5,7 +5,6 @@ what was found stays in memory: about 100 bytes a sample. A compressed shard has
 temporary file, which the limits of `atdata.data.compression` bound. Reading in order is `atdata.data.reader`.
 """
 
-import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import closing
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from atdata.data.blocks import Block
 from atdata.data.columns import rows_of
 from atdata.data.compression import decompressed, is_compressed
-from atdata.data.decoders import Decoder, decode_named_member, decoder_of
+from atdata.data.decoders import Decoder, decoder_of, untyped_sample
 from atdata.data.headers import find_members
 from atdata.data.index import read_index
 from atdata.data.members import samples_in
@@ -96,7 +95,9 @@ class ShardAccess:
             raise IndexError(f"{self._given[1]}: there is no sample {i} among {len(places.starts):,}")
         block = self._read(int(places.starts[i]), int(places.stops[i]), places.keys[i])
         if sample_type is dict:
-            return self._untyped(block)  # type: ignore[return-value]  # T is dict
+            [(key, by_extension)] = samples_in(block.members, shard=block.shard)
+            payloads = {extension: block.payload(number) for extension, number in by_extension.items()}
+            return untyped_sample(key, payloads, shard=block.shard)  # type: ignore[return-value]  # T is dict
         if sample_type not in self._decoders:
             self._decoders[sample_type] = decoder_of(sample_type)
         decoded = self._decoders[sample_type].decode(block)
@@ -160,14 +161,6 @@ class ShardAccess:
             )
         return Block(shard, start, found.members)
 
-    def _untyped(self, block: Block) -> dict[str, Any]:
-        [(key, by_extension)] = samples_in(block.members, shard=block.shard)
-        sample: dict[str, Any] = {"__key__": key}
-        for extension, number in by_extension.items():
-            payload = block.payload(number)
-            sample[extension] = decode_named_member(extension, payload, None, key=key, shard=block.shard)
-        return sample
-
 
 def _rebuild(store: Store, path: str, index: Cid | None) -> ShardAccess:
     return ShardAccess(store, path, index=index)
@@ -191,6 +184,8 @@ def _scanned(store: Store, path: str) -> _Places:
 
 def _unpack(store: Store, path: str) -> IO[bytes]:
     """The tar in a temporary file, which goes when it is closed."""
+    import tempfile
+
     file = tempfile.NamedTemporaryFile(prefix="atdata-", suffix=".tar")  # noqa: SIM115  # lives as long as the access
     view = memoryview(bytearray(_COPIED))
     with closing(decompressed(store.open(path), path)) as stream:

@@ -218,7 +218,7 @@ class MemberDecoder:
             extension = next((name for name in field.extensions if name in by_extension), None)
             if extension is not None:
                 payload = block.payload(by_extension[extension])
-                row.append(decode_named_member(extension, payload, field, key=key, shard=block.shard))
+                row.append(_decode_member(extension, payload, field, key=key, shard=block.shard))
             elif field.name in self._defaults:
                 row.append(self._defaults[field.name]())
             elif field.optional:
@@ -233,13 +233,8 @@ class MemberDecoder:
         return row
 
 
-def decode_named_member(extension: str, data: memoryview, field: Field | None, *, key: str, shard: str) -> Any:
-    """The value of one member, as `atdata.data.codec.decode_member` has it; errors name the sample and the shard.
-
-    Raises:
-        ShardError: The data are not what the extension says.
-        LimitError: A picture is too large.
-    """
+def _decode_member(extension: str, data: memoryview, field: Field | None, *, key: str, shard: str) -> Any:
+    """The value of one member; errors name the sample and the shard."""
     try:
         value = decode_member(extension, data, field)
     except ShardError as error:
@@ -247,6 +242,19 @@ def decode_named_member(extension: str, data: memoryview, field: Field | None, *
     except LimitError as error:
         raise LimitError(f"{shard}: sample {key!r}: {error}", limit=error.limit) from error
     return own_array(value) if isinstance(value, np.ndarray) else value
+
+
+def untyped_sample(key: str, members: Mapping[str, memoryview], *, shard: str) -> dict[str, Any]:
+    """A sample without a type: its key as ``__key__``, and each member decoded by its extension.
+
+    Raises:
+        ShardError: A member is not what its extension says; the message names the sample and the shard.
+        LimitError: A picture is too large.
+    """
+    sample: dict[str, Any] = {"__key__": key}
+    for extension, data in members.items():
+        sample[extension] = _decode_member(extension, data, None, key=key, shard=shard)
+    return sample
 
 
 def _until_error(decode: Callable[[S], list[Any]], samples: Iterable[S]) -> tuple[list[list[Any]], AtdataError | None]:

@@ -19,7 +19,7 @@ import numpy as np
 from atdata.data.blocks import BLOCK_BYTES, Block, read_blocks
 from atdata.data.columns import Column, rows_of
 from atdata.data.compression import decompressed
-from atdata.data.decoders import decode_named_member, decoder_of
+from atdata.data.decoders import decoder_of, untyped_sample
 from atdata.data.members import samples_in
 from atdata.storage.base import Store
 
@@ -56,10 +56,7 @@ def read_samples(
     """
     if sample_type is dict:
         for key, members, shard in _records(store, paths, start, block_bytes):
-            sample: Any = {"__key__": key}
-            for extension, data in members.items():
-                sample[extension] = decode_named_member(extension, data, None, key=key, shard=shard)
-            yield sample
+            yield untyped_sample(key, members, shard=shard)  # type: ignore[misc]  # T is dict
         return
     construct = constructor(sample_type)
     for columns in read_columns(store, paths, sample_type, start=start, block_bytes=block_bytes):
