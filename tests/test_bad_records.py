@@ -269,11 +269,15 @@ def test_a_manifest_that_is_another_file_is_refused(somebody: Stranger) -> None:
 
 
 def test_very_many_urls_are_refused(somebody: Stranger) -> None:
-    """By the lexicon; and what braces stand for is counted over all URLs together."""
+    """By the lexicon, before one of them is looked at."""
     with pytest.raises(InvalidRecordError, match="urls"):
         load_from(somebody, urls(*["https://nowhere.invalid/a.tar"] * 10_001))
+
+
+def test_shards_of_all_urls_are_counted_together(somebody: Stranger) -> None:
+    """Eleven URLs of 10,000 shards each are more than a dataset may have."""
     with pytest.raises(LimitError, match="shards"):
-        load_from(somebody, urls(*[f"https://nowhere.invalid/{i}/{{0..9999}}.tar" for i in range(11)]))
+        load_from(somebody, urls(*(f"https://nowhere.invalid/{i}/{{0..9999}}.tar" for i in range(11))))
 
 
 def test_early_shapes_are_read(client: Client, shards: list[WrittenShard]) -> None:

@@ -1,5 +1,6 @@
 """Publishing: whatever form a dataset has, one record says what it is."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from atdata.data.writer import WrittenShard, write_samples
 from atdata.dataset import Dataset
 from atdata.errors import (
     RefusedError,
+    ShardError,
 )
+from atdata.lens import lens
 from atdata.load import DatasetLoader
 from atdata.publish import DatasetPublisher
 from atdata.storage.union import BlobStorage, UrlStorage
@@ -95,6 +98,35 @@ def test_samples_of_ordinary_members_may_be_dicts(client: Client, publisher: Dat
 
     assert record_at(client, uri).schema_ref is None
     assert [sample["txt"] for sample in DatasetLoader(client).load_dataset(uri)] == ["one", "two"]
+
+
+def test_a_dataset_seen_through_a_lens_is_its_samples(
+    client: Client, publisher: DatasetPublisher, pattern: str
+) -> None:
+    """The shards hold the other type, so new ones are written."""
+
+    @lens
+    def as_word(digit: Digit) -> Word:
+        return Word(f"number {digit.label}")
+
+    uri = publisher.publish_dataset(Dataset[Digit](pattern).as_type(Word), "Words")
+
+    assert [word.text for word in DatasetLoader(client).load_dataset(uri, Word)] == [f"number {i}" for i in range(10)]
+
+
+def test_compressed_shards_are_published_by_url(
+    client: Client, publisher: DatasetPublisher, shards: list[WrittenShard], tmp_path: Path
+) -> None:
+    """Their names say how to read them; as blobs they would have none."""
+    path = tmp_path / "train.tar.gz"
+    path.write_bytes(gzip.compress(shards[0].path.read_bytes()))
+
+    with pytest.raises(ShardError, match="compressed"):
+        publisher.publish_dataset(path, "Digits", sample_type=Digit)
+    assert contents(client) == []
+    uri = publisher.publish_dataset(path, "Digits", sample_type=Digit, storage="url")
+
+    assert [digit.label for digit in DatasetLoader(client).load_dataset(uri)] == [0, 1, 2]
 
 
 def test_by_url_nothing_is_uploaded(client: Client, publisher: DatasetPublisher, pattern: str) -> None:

@@ -47,8 +47,8 @@ def read_given(dataset: Any, sample_type: type | None) -> Given:
     """Tell what was given.
 
     Args:
-        dataset: A `Dataset`; a URL or path, in brace notation and joined by ``::`` as for `Dataset`; a `Path`; what
-            `write_samples` returned; a list of these; or samples.
+        dataset: A `Dataset` (one that is seen through a lens counts as its samples); a URL or path, in brace notation
+            and joined by ``::`` as for `Dataset`; a `Path`; what `write_samples` returned; a list of these; or samples.
         sample_type: Type of one sample, where the caller said so.
 
     Raises:
@@ -57,7 +57,7 @@ def read_given(dataset: Any, sample_type: type | None) -> Given:
         NotFoundError: A file is not there.
         RefusedError: ``pipe:`` or ``-``.
     """
-    if isinstance(dataset, Dataset):
+    if isinstance(dataset, Dataset) and not dataset._view.steps:
         return _shards([dataset.url], sample_type or getattr(dataset, "sample_type", None))
     if isinstance(dataset, str | os.PathLike | WrittenShard):
         return _shards([dataset], sample_type)

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from atdata.atproto.repository import Repository
+from atdata.data.compression import is_compressed
 from atdata.data.scan import scan_shards
 from atdata.data.writer import SHARD_BYTES, write_samples
-from atdata.errors import IntegrityError, InvalidSyntaxError, LimitError
+from atdata.errors import IntegrityError, InvalidSyntaxError, LimitError, ShardError
 from atdata.folders import cache_folder
 from atdata.net import Transport
 from atdata.publish_inputs import Given
@@ -26,6 +27,7 @@ from atdata.storage.union import Blob, BlobStorage, Storage, UrlStorage
 from atdata.storage.url import check_url
 
 AUTO_BYTES = 100_000_000  # bytes of local files that "auto" uploads; a PDS is no place for more
+TAR_TYPE = "application/x-tar"  # what a PDS finds by looking into a tar
 UPLOADS = 4  # blobs uploaded at the same time
 _LOOK = 1000  # samples written between two looks at how large the shards have become
 
@@ -147,6 +149,7 @@ def _as_blobs(
     if storage == "auto":
         _check_auto(sum(sizes))
     for file, size in zip(files, sizes, strict=True):
+        _refuse_compressed(str(file))
         if size > (limit := repository.blob_limit):
             raise LimitError(
                 f"{file} has {size:,} bytes, and the repository takes blobs of at most {limit:,}; write smaller shards "
@@ -158,7 +161,7 @@ def _as_blobs(
     for file, shard in zip(files, facts, strict=True):
         if shard.cid is None or shard.bytes is None:
             raise ValueError(f"{file}: CID and size are not known")
-        blobs.append(Blob(shard.cid, _mime_type(file), shard.bytes))
+        blobs.append(Blob(shard.cid, TAR_TYPE, shard.bytes))
     return Measured(BlobStorage(tuple(blobs)), facts, files)
 
 
@@ -193,7 +196,8 @@ def _fetch(given: Given, stack: ExitStack, transport: Transport) -> Given:
     store, places = _place(given, transport)
     files = []
     for number, place in enumerate(places):
-        file = folder / f"{number:06d}-{Path(place.partition('?')[0]).name[-100:]}"
+        _refuse_compressed(place)
+        file = folder / f"{number:06d}.tar"
         FileStore().put(str(file), chunks_of(store, place))
         files.append(str(file))
     return replace(given, places=tuple(files), is_local=True)
@@ -238,8 +242,10 @@ def _temporary(stack: ExitStack) -> Path:
     return Path(stack.enter_context(tempfile.TemporaryDirectory(dir=parent, prefix="publish-")))
 
 
-def _mime_type(file: Path) -> str:
-    """What a PDS finds by looking into the file."""
-    return {".gz": "application/gzip", ".tgz": "application/gzip", ".zst": "application/zstd"}.get(
-        file.suffix.lower(), "application/x-tar"
-    )
+def _refuse_compressed(place: str) -> None:
+    if is_compressed(place):
+        raise ShardError(
+            "a compressed tar cannot be a blob: blobs have no names, and it is the name that says how to read it. "
+            "Decompress it, or publish it by URL",
+            shard=place,
+        )
