@@ -137,7 +137,7 @@ def test_batches_are_columns(url: str) -> None:
     batches = list(dataset.batches(5))
 
     assert [len(batch) for batch in batches] == [5, 5, 2]
-    assert batches[1].image.shape == (5, 2, 2)  # type: ignore[union-attr]  # an array
+    assert batches[1].image.shape == (5, 2, 2)
     assert np.array_equal(batches[1].label, range(5, 10))
     assert batches[2].name == ["digit 10", "digit 11"]
     assert [len(batch) for batch in dataset.batches(5, drop_last=True)] == [5, 5]
@@ -155,7 +155,7 @@ def test_batches_of_a_view(url: str) -> None:
     """Through a lens, columns are those of the type that it gives."""
     batches = list(Dataset[Digit](url).as_type(Label).batches(7))
 
-    assert [batch.label.tolist() for batch in batches] == [list(range(7)), list(range(7, 12))]  # type: ignore[union-attr]
+    assert [batch.label.tolist() for batch in batches] == [list(range(7)), list(range(7, 12))]
     assert [len(batch) for batch in Dataset[Digit](url).as_type(Label).batches(7, drop_last=True)] == [7]
 
 
