@@ -1,4 +1,4 @@
-"""The small shard of docs/format.md, and its hex dump: ``python -m tests.data.format_example`` prints the page's dump."""
+"""The small shard of docs/format.md and its hex dump, which ``python -m tests.data.format_example`` prints."""
 
 import tempfile
 from collections.abc import Iterator

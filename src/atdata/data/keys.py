@@ -33,23 +33,24 @@ class KeyList:
             _check(key)
         return counted_key(self._shard, self._count) if key is None else key
 
-    def take(self, key: str | None) -> str:
-        """Append a key, a counted one for None, and return it.
+    def take(self, key: str | None) -> None:
+        """Append a key, a counted one for None.
 
         Raises:
             SchemaMismatchError: It cannot be a key, or is in the shard already.
         """
-        name = self.name(key)
-        if key is not None and self._list is None:
+        if key is not None or self._list is not None:
+            self._take(self.name(key))
+        self._count += 1
+
+    def _take(self, name: str) -> None:
+        if self._list is None:
             self._list = dict.fromkeys(CountedKeys(self._shard, self._count))
             self._bytes = sum(len(counted) + 1 for counted in self._list)
-        if self._list is not None:
-            if name in self._list:
-                raise SchemaMismatchError(f"the key {name!r} is in the shard already")
-            self._list[name] = None
-            self._bytes += len(name.encode()) + 1
-        self._count += 1
-        return name
+        if name in self._list:
+            raise SchemaMismatchError(f"the key {name!r} is in the shard already")
+        self._list[name] = None
+        self._bytes += len(name.encode()) + 1
 
     def all(self) -> Sequence[str]:
         """The keys in order."""

@@ -222,18 +222,17 @@ class _Encoder:
         if not isinstance(sample, self._type or object):
             name = getattr(self._type, "__qualname__", "")
             raise SchemaMismatchError(f"a {type(sample).__qualname__}, where the others are {name}")
-        key = None
-        if isinstance(sample, Mapping):
-            found = encode_members(sample, ())
+        if self._type is Mapping and isinstance(sample, Mapping):
             key = sample.get("__key__")
-        else:
-            values = self._values(sample)
-            if self._multi_member:
-                found = encode_members(sample, self._fields)
-            else:
-                found = [("msgpack", encode_map(self._names, values))]
-        members = [(extension, pieces, sum(map(len, pieces))) for extension, pieces in found]
-        return (None if key is None else str(key)), members
+            return (None if key is None else str(key)), _sized(encode_members(sample, ()))
+        values = self._values(sample)
+        if self._multi_member:
+            return None, _sized(encode_members(sample, self._fields))
+        return None, _sized([("msgpack", encode_map(self._names, values))])
+
+
+def _sized(members: list[tuple[str, list[Piece]]]) -> _Members:
+    return [(extension, pieces, sum(map(len, pieces))) for extension, pieces in members]
 
 
 def _is_mapping(sample_type: type) -> bool:
