@@ -62,7 +62,7 @@ class DatasetPublisher:
         urls: str | Sequence[str] | None = None,
         storage: Literal["auto", "url", "blobs"] = "auto",
         license: str | None = None,
-        tags: Sequence[str] = (),
+        tags: str | Sequence[str] = (),
         splits: Splits | None = None,
         version: str | None = None,
         previous: str | None = None,
@@ -130,7 +130,7 @@ class DatasetPublisher:
             version=version,
             previous_version=self._strong_ref(previous),
             license=license,
-            tags=tuple(tags),
+            tags=(tags,) if isinstance(tags, str) else tuple(tags),
             citation=citation,
             homepage=homepage,
         )
