@@ -1,3 +1,10 @@
 """What every test may use: the real network (``network``), a local repository (``client``, ``publisher``)."""
 
+from hypothesis import settings
+
 pytest_plugins = ["tests.network.plugin", "tests.publishing"]
+
+# A deadline measures the machine, not the code; speed is measured in benchmarks/.
+settings.register_profile("atdata", deadline=None)
+settings.register_profile("atdata-ci", settings.get_profile("ci"), deadline=None)
+settings.load_profile("atdata-ci" if settings.get_current_profile_name() == "ci" else "atdata")
