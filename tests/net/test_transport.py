@@ -1,7 +1,10 @@
 """Requests: refused addresses, redirects, retries, limits, and what is never sent or shown."""
 
+import dataclasses
+import datetime
 import gzip
 import io
+import ipaddress
 import itertools
 import multiprocessing
 import os
@@ -12,9 +15,14 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.storage.faults import Answer, FaultServer, serving
 from urllib3.util.connection import create_connection
 
@@ -453,7 +461,63 @@ class TestLimits:
                 transport.request("GET", server.url("/br"))
 
 
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of 127.0.0.1 and its key, in one file: an authority of one's own."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "atdata tests")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    file.write_bytes(
+        made.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    return file
+
+
+@pytest.fixture
+def tls(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
 class TestHttps:
+    def test_an_own_authority_is_trusted_where_it_is_named(self, tls: ssl.SSLContext, certificate: Path) -> None:
+        """By the policy, and by nothing else; a name that the certificate does not have is refused all the same."""
+        trusting = Transport(dataclasses.replace(INSIDE, ca_file=str(certificate)))
+        with serving({"/": [OK]}, tls=tls) as server:
+            assert trusting.request("GET", server.url("/")).body == b"fine"
+            with pytest.raises(UnavailableError, match="TLS failed"):
+                Transport(INSIDE).request("GET", server.url("/"))
+            with pytest.raises(UnavailableError, match="TLS failed"):
+                trusting.request("GET", server.url("/", host="localhost"))
+            assert [asked.path for asked in server.asked] == ["/"]
+
+    def test_private_addresses_are_refused_before_tls(self, tls: ssl.SSLContext) -> None:
+        """Not even a handshake begins."""
+        with serving({"/": [OK]}, tls=tls) as server:
+            with pytest.raises(RefusedError, match="private-address"):
+                Transport(Policy()).request("GET", server.url("/"))
+            assert server.accepted == 0
+
+    def test_no_redirect_leads_from_https_to_http(self, tls: ssl.SSLContext, certificate: Path) -> None:
+        """Nothing is asked in clear."""
+        with (
+            serving({"/": [OK]}) as clear,
+            serving({"/": [Answer(302, headers={"Location": clear.url("/")})]}, tls=tls) as server,
+        ):
+            with pytest.raises(RefusedError, match="redirect-downgrade"):
+                Transport(dataclasses.replace(INSIDE, ca_file=str(certificate))).request("GET", server.url("/"))
+            assert clear.asked == []
+
     def test_certificates_are_verified(self) -> None:
         """A server without TLS, or of an unknown authority, is no https server; not tried again."""
         with serving({"/": [OK]}) as server:
@@ -468,6 +532,26 @@ class TestHttps:
         with pytest.raises(RefusedError, match="redirect-downgrade"):
             redirected(target, "http://example.com/a", tried_upgrade=False)
         assert redirected(target, "http://example.com/a", tried_upgrade=True).scheme == "http"
+
+    def test_http_on_the_default_port_goes_over_https_where_there_is_some(
+        self, tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nothing is asked in clear, unless https itself leads back to http."""
+        routes = {"/": [OK], "/clear": [Answer(302, headers={"Location": "http://127.0.0.1/clear"})]}
+        with serving({"/": [OK], "/clear": [OK]}) as clear, serving(routes, tls=tls) as secure:
+
+            def reach(address: tuple[str, int], *args: Any, **kwargs: Any) -> socket.socket:
+                port = {80: clear.port, 443: secure.port}[address[1]]
+                return create_connection((address[0], port), *args, **kwargs)
+
+            monkeypatch.setattr("atdata.net.connection.create_connection", reach)
+            transport = Transport(dataclasses.replace(INSIDE, ca_file=str(certificate)))
+
+            assert transport.request("GET", "http://127.0.0.1/").url == "https://127.0.0.1/"
+            assert transport.request("GET", "http://127.0.0.1:80/").url == "https://127.0.0.1/"
+            assert clear.asked == []
+            assert transport.request("GET", "http://127.0.0.1/clear").url == "http://127.0.0.1/clear"
+            assert [asked.path for asked in clear.asked] == ["/clear"]
 
     def test_http_on_the_default_port_is_tried_as_https_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The decision is kept: a host that has no https is asked for it once."""

@@ -7,6 +7,8 @@ answer: add one here when a test needs it, and every test can have it.
 import re
 import socket
 import socketserver
+import ssl
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -58,7 +60,10 @@ class FaultServer(socketserver.ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, routes: Mapping[str, Sequence[Answer]], *, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, routes: Mapping[str, Sequence[Answer]], *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+    ) -> None:
+        self.tls = tls
         self.routes = {path: list(answers) for path, answers in routes.items()}
         self.asked: list[Asked] = []
         self.accepted = 0
@@ -72,12 +77,19 @@ class FaultServer(socketserver.ThreadingTCPServer):
         return int(self.server_address[1])
 
     def url(self, path: str, *, host: str = "127.0.0.1") -> str:
-        return f"http://{host}:{self.port}{path}"
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}{path}"
 
     def get_request(self) -> tuple[Any, Any]:
-        request = super().get_request()
+        connection, address = super().get_request()
         self.accepted += 1
-        return request
+        if self.tls:  # the handshake waits for the handler, which has a thread of its own
+            connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away in the middle is what is tested, not news."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
     def count_connections(self) -> int:
         """Connections that others made. One of our own goes last, and connections are accepted in order."""
@@ -99,9 +111,11 @@ class FaultServer(socketserver.ThreadingTCPServer):
 
 
 @contextmanager
-def serving(routes: Mapping[str, Sequence[Answer]], *, host: str = "127.0.0.1") -> Iterator[FaultServer]:
+def serving(
+    routes: Mapping[str, Sequence[Answer]], *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+) -> Iterator[FaultServer]:
     """A server for the length of a block."""
-    with FaultServer(routes, host=host) as server:
+    with FaultServer(routes, host=host, tls=tls) as server:
         thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.01))
         thread.start()
         try:

@@ -260,9 +260,8 @@ class Transport:
             return self._send_plain(method, target, headers, body), target
         known = self._speaks_https.get(target.host)
         if known is not False:
-            secure = Target("https", target.host, 443, target.path, "https" + target.url[len("http") :])
-            if secure.url.lower().startswith(f"https://{target.host}:80"):
-                secure = parse_target(secure.url.replace(":80", "", 1))
+            host = f"[{target.host}]" if ":" in target.host else target.host
+            secure = Target("https", target.host, 443, target.path, f"https://{host}{target.path}")
             try:
                 response = self._send_plain(method, secure, headers, body)
             except (NewConnectionError, ConnectTimeoutError, SSLError) as error:
