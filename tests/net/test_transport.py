@@ -116,14 +116,42 @@ def test_a_name_that_turns_private_the_second_time_gains_nothing(
         return real(host, *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
-    transport = Transport(Policy(attempts=1, connect_timeout=0.05))
+    reached: list[str] = []
+
+    def reach(address: tuple[str, int], *args: object, **kwargs: object) -> socket.socket:
+        reached.append(address[0])
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("atdata.net.connection.create_connection", reach)
+    transport = Transport(Policy(attempts=1))
 
     with pytest.raises(UnavailableError):
         transport.request("GET", server.url("/", host="rebind.example"))
-    assert resolved == ["93.184.215.14"]
+    assert resolved == reached == ["93.184.215.14"]
     with pytest.raises(RefusedError):
         transport.request("GET", server.url("/", host="rebind.example"))
-    assert server.count_connections() == 0
+    assert reached == ["93.184.215.14"]
+
+
+def test_the_peer_is_checked_as_well(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should a connection end elsewhere than at the address that was looked up, nothing is sent over it."""
+    elsewhere = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.215.14", 80))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: [elsewhere])
+    monkeypatch.setattr(
+        "atdata.net.connection.create_connection",
+        lambda *args, **kwargs: _connect_to_loopback(server.port),
+    )
+
+    with pytest.raises(RefusedError, match=r"127\.0\.0\.1"):
+        Transport(Policy(upgrade=False)).request("GET", "http://elsewhere.example/")
+    assert server.asked == []
+
+
+def _connect_to_loopback(port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET)
+    sock.settimeout(5)
+    sock.connect(("127.0.0.1", port))
+    return sock
 
 
 def test_a_public_name_with_a_private_address_among_others_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
