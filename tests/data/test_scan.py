@@ -118,12 +118,12 @@ def test_a_compressed_shard_is_counted_and_digested_as_it_is(shard: tuple[bytes,
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "this is empty"),
+        (b"", "this is an empty file"),
         (bytes(1024), "no samples"),
         (make_tar([("README", b"x")]), "no samples"),
         (make_tar([("a.cls", b"1"), ("a.cls", b"2")]), "two members .cls"),
         (make_tar([("a.cls", b"1"), ("b.cls", b"2")])[:2048], "cut short"),
-        (b"<html>", "cut short"),
+        (b"<html>", "this is HTML"),
         (b"<html>" + bytes(600), "this is HTML"),
     ],
 )
