@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+JOBS ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 # Documents are left as they were written: ruff would format the code in them, too.
@@ -39,7 +40,7 @@ demo: $(STAMP_CORE) ## publish and load real data, without account or network
 	@$(BIN)/atdata demo
 
 test: $(STAMP_DEV) ## all tests, on a real PLC directory and PDSes; not those with earlier releases
-	$(BIN)/pytest -m 'not peers'
+	$(BIN)/pytest -n $(JOBS) -m 'not peers'
 
 check: $(STAMP_DEV) ## style, types, import rules, docs
 	$(BIN)/ruff check $(CODE)
