@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 
-pytest_plugins = ["tests.network.plugin", "tests.publishing"]
+pytest_plugins = ["tests.network.plugin", "tests.local_client"]
 
 # A deadline measures the machine, not the code; speed is measured in benchmarks/.
 settings.register_profile("atdata", deadline=None)

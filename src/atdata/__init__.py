@@ -32,8 +32,8 @@ from atdata.storage.base import Shard
 
 if TYPE_CHECKING:
     from atdata.atproto.client import Client
-    from atdata.load import DatasetLoader, load
-    from atdata.publish import DatasetPublisher
+    from atdata.loading.loader import DatasetLoader, load
+    from atdata.publishing.publisher import DatasetPublisher
 
 __all__ = [
     "AtdataError",
@@ -71,9 +71,9 @@ __all__ = [
 
 _LAZY = {
     "Client": "atdata.atproto.client",
-    "DatasetLoader": "atdata.load",
-    "DatasetPublisher": "atdata.publish",
-    "load": "atdata.load",
+    "DatasetLoader": "atdata.loading.loader",
+    "DatasetPublisher": "atdata.publishing.publisher",
+    "load": "atdata.loading.loader",
 }
 
 

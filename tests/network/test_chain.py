@@ -19,14 +19,14 @@ from atdata.atproto.client import Client
 from atdata.data.writer import WrittenShard, write_samples
 from atdata.dataset import Dataset
 from atdata.errors import IntegrityError, NotFoundError
-from atdata.load import DatasetLoader, load
-from atdata.publish import DatasetPublisher
+from atdata.loading.loader import DatasetLoader, load
+from atdata.publishing.publisher import DatasetPublisher
 from atdata.syntax import Nsid, family, parse_at_uri
 
 # Reads a dataset by its AT-URI with nothing else in hand: no account, no class, no file of the process that wrote it.
 READ = """
 import json, sys
-from atdata.load import load
+from atdata.loading.loader import load
 dataset = load(sys.argv[1])
 samples = [[sample.label, sample.word, sample.image.dtype.str, sample.image.tolist()] for sample in dataset]
 batch = next(iter(dataset.batches(4)))

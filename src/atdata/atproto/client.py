@@ -1,7 +1,7 @@
 """The client: who the caller is, and reading records of anybody.
 
 The one place that puts transport, resolver, session and repository together, and that reads the settings of the
-environment (``ATDATA_*``). Publishing and loading take a client; they are `atdata.publish` and `atdata.load`.
+environment (``ATDATA_*``). Publishing and loading take a client; they are `atdata.publishing` and `atdata.loading`.
 """
 
 import os

@@ -2,7 +2,7 @@
 
 A dataset record stays small, since older PDSes take no more (`atdata.atproto.checks`). Beyond that the facts go into
 parts, each a gzipped file of JSON Lines with a line per shard, and all blobs but the first 256 into records of their
-own. `spread` decides and computes; who uploads and writes is `atdata.publish`, who fetches `atdata.load`.
+own. `spread` decides and computes; who uploads and writes is `atdata.publishing`, who fetches `atdata.loading`.
 """
 
 import dataclasses

@@ -2,7 +2,7 @@
 
 The record is a stranger's unless the caller's own repository object gave it, and is held to the rules of
 `atdata.storage.places`. Where a record says what its shards are, no byte is handed out before it was checked
-(`atdata.storage.verified`). Reading samples is `atdata.dataset`; writing records is `atdata.publish`.
+(`atdata.storage.verified`). Reading samples is `atdata.dataset`; writing records is `atdata.publishing`.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from atdata.atproto.records import DatasetRecord, SchemaRecord, read_dataset, re
 from atdata.data.schema import build_type, check_fits, fields_from
 from atdata.dataset import Dataset, open_dataset
 from atdata.errors import AtdataError, AuthenticationError, IntegrityError, InvalidRecordError, NotFoundError
-from atdata.load_places import ClosedStore, RecordPlaces
+from atdata.loading.places import ClosedStore, RecordPlaces
 from atdata.storage.base import Shard, Store
 from atdata.storage.union import BlobStorage, UrlStorage
 from atdata.storage.verified import VerifiedStore

@@ -1,7 +1,7 @@
 """What a dataset record names beside its shards' bytes: the store to read them from, manifests, lists of blobs.
 
 Own is a record that the caller's own repository object gave; any other is a stranger's. Which places either may name
-is decided in `atdata.storage.places`; the type of the samples is `atdata.load`'s.
+is decided in `atdata.storage.places`; the type of the samples is `atdata.loading`'s.
 """
 
 import dataclasses

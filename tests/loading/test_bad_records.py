@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.atproto.scripted_server import ScriptedServer
-from tests.publishing import DATASET, SCHEMA, Digit
+from tests.local_client import DATASET, SCHEMA, Digit
 from tests.strangers import STRANGER, Stranger, stranger
 
 from atdata.atproto.client import Client
@@ -21,7 +21,7 @@ from atdata.errors import (
     SchemaMismatchError,
     UnsupportedStorageError,
 )
-from atdata.load import DatasetLoader
+from atdata.loading.loader import DatasetLoader
 from atdata.storage.base import Shard
 from atdata.storage.url import file_url
 from atdata.syntax import raw_cid

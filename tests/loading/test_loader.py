@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.publishing import DATASET, Digit, Word, digits, record_at
+from tests.local_client import DATASET, Digit, Word, digits, record_at
 from tests.strangers import STRANGER, stranger
 
 import atdata.atproto.manifest
@@ -29,8 +29,8 @@ from atdata.errors import (
     SchemaMismatchError,
     UnsupportedStorageError,
 )
-from atdata.load import DatasetLoader, load
-from atdata.publish import DatasetPublisher
+from atdata.loading.loader import DatasetLoader, load
+from atdata.publishing.publisher import DatasetPublisher
 from atdata.syntax import AtUri, parse_at_uri
 
 
@@ -248,7 +248,7 @@ def test_a_loaded_dataset_can_be_pickled(publisher: DatasetPublisher, loader: Da
 def test_another_process_loads_it_without_an_account(home: Path, publisher: DatasetPublisher) -> None:
     """`load` with nothing but the AT-URI: the local repository is read by whoever is on this machine."""
     uri = DatasetPublisher(Client.local()).publish_dataset(digits(), "Digits")
-    program = "import sys, atdata.load\nprint(sum(sample.label for sample in atdata.load.load(sys.argv[1])))"
+    program = "import sys, atdata\nprint(sum(sample.label for sample in atdata.load(sys.argv[1])))"
 
     done = subprocess.run(
         [sys.executable, "-c", program, uri],

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.publishing import DATASET, LIST, Digit, Word, contents, digits, record_at
+from tests.local_client import DATASET, LIST, Digit, Word, contents, digits, record_at
 
 import atdata.atproto.manifest
-import atdata.publish_shards
+import atdata.publishing.shards
 from atdata.atproto.client import Client
 from atdata.atproto.local import LOCAL_DID
 from atdata.atproto.records import read_schema
@@ -20,8 +20,8 @@ from atdata.errors import (
     ShardError,
 )
 from atdata.lens import lens
-from atdata.load import DatasetLoader
-from atdata.publish import DatasetPublisher
+from atdata.loading.loader import DatasetLoader
+from atdata.publishing.publisher import DatasetPublisher
 from atdata.storage.union import BlobStorage, UrlStorage
 from atdata.syntax import parse_at_uri
 

@@ -1,6 +1,6 @@
 """The shards that are to be published: brought together, measured, and uploaded where they become blobs.
 
-Between what a caller gave (`atdata.publish_inputs`) and a record (`atdata.publish`): samples are written into shards,
+Between what a caller gave (`inputs`) and a record (`publisher`): samples are written into shards,
 remote shards fetched where they are to be blobs, and it is decided whether the dataset is stored by URL or as blobs.
 """
 
@@ -19,7 +19,7 @@ from atdata.data.writer import SHARD_BYTES, write_samples
 from atdata.errors import IntegrityError, InvalidSyntaxError, LimitError, ShardError
 from atdata.folders import cache_folder
 from atdata.net import Transport
-from atdata.publish_inputs import Given
+from atdata.publishing.inputs import Given
 from atdata.storage.base import Shard, Store, chunks_of
 from atdata.storage.file import FileStore
 from atdata.storage.places import typed_place
@@ -77,7 +77,7 @@ def measured(
 
     Raises:
         LimitError: Too many bytes for ``auto``, or for a blob.
-        The same as `atdata.publish.DatasetPublisher.publish_dataset`.
+        The same as `atdata.publishing.publisher.DatasetPublisher.publish_dataset`.
     """
     if urls is not None and storage == "blobs":
         raise InvalidSyntaxError("give urls=, or storage='blobs': blobs have no URLs", value="blobs")

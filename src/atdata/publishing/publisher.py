@@ -1,8 +1,8 @@
 """Publishing: from shards or samples to a dataset record in the caller's repository.
 
 `DatasetPublisher` checks everything, then uploads, then writes: a dataset that is refused leaves nothing behind. What
-was given is told apart by `atdata.publish_inputs`, and measured and brought together by `atdata.publish_shards`; a
-record that would be too large is spread by `atdata.atproto.manifest`. Reading it all back is `atdata.load`.
+was given is told apart by `inputs`, and measured and brought together by `shards`; a record that would be too large is
+spread by `atdata.atproto.manifest`. Reading it all back is `atdata.loading`.
 """
 
 import dataclasses
@@ -36,8 +36,8 @@ from atdata.errors import (
     SchemaMismatchError,
     UnavailableError,
 )
-from atdata.publish_inputs import Splits, read_given, read_splits
-from atdata.publish_shards import Measured, Progress, measured, silent, upload, upload_checked
+from atdata.publishing.inputs import Splits, read_given, read_splits
+from atdata.publishing.shards import Measured, Progress, measured, silent, upload, upload_checked
 from atdata.storage.union import BlobStorage, UrlStorage
 from atdata.syntax import AtUri, Nsid, RecordKey, family, new_tid, parse_at_uri, parse_nsid, parse_record_key
 

@@ -11,7 +11,7 @@ from atdata.atproto.client import Client
 from atdata.atproto.local import LocalRepository
 from atdata.atproto.records import DatasetRecord, read_dataset
 from atdata.data.writer import WrittenShard, write_samples
-from atdata.publish import DatasetPublisher
+from atdata.publishing.publisher import DatasetPublisher
 from atdata.syntax import Nsid, parse_at_uri
 
 DATASET, SCHEMA, LIST = (Nsid(f"app.bsky.atdata.{name}") for name in ("dataset", "schema", "blobList"))

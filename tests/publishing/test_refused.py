@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.publishing import DATASET, Digit, Word, contents, digits, record_at
+from tests.local_client import DATASET, Digit, Word, contents, digits, record_at
 
 import atdata.atproto.manifest
-import atdata.publish_shards
+import atdata.publishing.shards
 from atdata.atproto.client import Client
 from atdata.atproto.local import LocalRepository
 from atdata.data.writer import WrittenShard
@@ -25,7 +25,7 @@ from atdata.errors import (
     SchemaMismatchError,
     ShardError,
 )
-from atdata.publish import DatasetPublisher
+from atdata.publishing.publisher import DatasetPublisher
 from atdata.storage.union import UrlStorage
 from atdata.syntax import Nsid
 
@@ -158,7 +158,7 @@ def test_endless_samples_end_at_the_limit(
     client: Client, publisher: DatasetPublisher, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit of ``auto`` holds while samples are written, and what was written goes."""
-    monkeypatch.setattr(atdata.publish_shards, "AUTO_BYTES", 30_000_000)
+    monkeypatch.setattr(atdata.publishing.shards, "AUTO_BYTES", 30_000_000)
 
     def endless() -> Iterator[Word]:
         while True:

@@ -1,7 +1,7 @@
 """What a caller gave to be published: files of this machine, URLs, or samples, and of which type.
 
-Everything that `atdata.publish.DatasetPublisher.publish_dataset` takes becomes one `Given`. Files are looked for, and
-nothing is read: digests and counts are `atdata.data.writer`'s, records `atdata.publish`'s.
+Everything that `DatasetPublisher.publish_dataset` takes becomes one `Given`. Files are looked for, and nothing is read:
+digests and counts are `atdata.data.scan`'s, records `atdata.publishing.publisher`'s.
 """
 
 import itertools

@@ -1,0 +1,1 @@
+"""Loading: from an AT-URI to a typed dataset."""

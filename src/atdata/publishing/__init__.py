@@ -1,0 +1,1 @@
+"""Publishing: from samples or shards to a record in the caller's repository."""
