@@ -10,7 +10,7 @@ webdataset 1.0.2, ``tariterators.py``.
 
 import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from atdata.errors import LimitError, ShardError
@@ -180,7 +180,7 @@ class Member:
     data: bytes = b""
 
 
-def walk(stream: Stream, *, shard: str = "", data: bool | Callable[[Member], bool] = False) -> Iterator[Member]:
+def walk(stream: Stream, *, shard: str = "", data: bool = False) -> Iterator[Member]:
     """The regular files of a tar, one after another, up to the first block of zeros.
 
     Directories, links, devices and FIFOs are passed over. Memory is one buffer of 1 MiB, and one member when its data
@@ -188,8 +188,7 @@ def walk(stream: Stream, *, shard: str = "", data: bool | Callable[[Member], boo
 
     Args:
         shard: Name of the shard, for errors.
-        data: Whether members carry their data; or a function that says so for each one, called when nothing beyond its
-            header has been taken from the stream.
+        data: Whether members carry their data.
 
     Raises:
         ShardError: The bytes are no tar, stop before its end, or have a sparse member.
@@ -219,7 +218,7 @@ def walk(stream: Stream, *, shard: str = "", data: bool | Callable[[Member], boo
             raise ShardError(f"byte {at:,}: {error}", shard=shard) from error
         if header.kind not in _NO_DATA:
             member = Member(name, start, reader.position, size)
-            wanted = header.is_regular and (data(member) if callable(data) else data)
+            wanted = header.is_regular and data
             if wanted and size > MAX_MEMBER:
                 raise LimitError(f"{shard}: {name[:200]!r} has {size:,} bytes", limit=MAX_MEMBER)
             if wanted:
