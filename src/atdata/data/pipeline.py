@@ -90,4 +90,5 @@ def in_random_order(
     rng = Random(seed)  # noqa: S311 - order, not secrets
     # Shared out before they are shuffled: workers that shuffle differently would miss shards, and read others twice.
     paths = list(shuffle(split_by_worker(shards.paths), size=buffer_shards, rng=rng))
-    return shuffle(view.samples(shards, paths), size=buffer_samples, rng=rng)
+    # Copies: in the buffer, a view would keep the whole block alive from which it came.
+    return shuffle(view.samples(shards, paths, copy=True), size=buffer_samples, rng=rng)

@@ -39,9 +39,9 @@ class View(Generic[T]):
         sample: T = reduce(lambda before, step: step(before), self.steps, stored)
         return sample
 
-    def samples(self, shards: Shards, paths: Sequence[str], *, start: int = 0) -> Iterator[T]:
+    def samples(self, shards: Shards, paths: Sequence[str], *, start: int = 0, copy: bool = False) -> Iterator[T]:
         """Samples of some of the shards, in order; see `atdata.data.reader.read_samples`."""
-        samples: Iterator[Any] = read_samples(shards.store, paths, self.stored_type, start=start)
+        samples: Iterator[Any] = read_samples(shards.store, paths, self.stored_type, start=start, copy=copy)
         return reduce(lambda before, step: map(step, before), self.steps, samples)
 
     def batches(
