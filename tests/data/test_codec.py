@@ -114,13 +114,13 @@ def test_values_take_the_form_of_earlier_releases(value: object, expected: str) 
 
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 64) - 1) | st.floats() | st.text() | st.binary(),
-    lambda inner: st.lists(inner, max_size=20) | st.dictionaries(st.text(), inner, max_size=20),
-    max_leaves=40,
+    lambda inner: st.lists(inner, max_size=17) | st.dictionaries(st.text(max_size=5), inner, max_size=5),
+    max_leaves=20,
 )
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.dictionaries(st.text(), _VALUES, max_size=20))
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.text(max_size=40), _VALUES, max_size=17))
 def test_any_plain_sample_goes_there_and_back(sample: dict[str, Any]) -> None:
     """Both by our decoder and by the independent one."""
     data = packed(sample)
