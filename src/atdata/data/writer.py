@@ -156,8 +156,8 @@ class ShardWriter:
         if not self.samples:
             return True
         end = self._opened().position + record.size
-        index = payload_size(self.samples + 1, end, key_bytes=self._keys.bytes_with(record.key))
-        return self.samples != most_samples and end + BLOCK + index + len(END) <= most_bytes
+        size = sealed_size(end, self.samples + 1, key_bytes=self._keys.bytes_with(record.key))
+        return self.samples != most_samples and size <= most_bytes
 
     def _append(self, record: "_Record") -> None:
         file = self._opened()
@@ -176,9 +176,24 @@ class ShardWriter:
         if not self.samples:
             raise ShardError("no sample was written, and a shard is never empty", shard=str(self.path))
         offsets = np.array([*self._offsets, file.position // BLOCK], np.int64) * BLOCK
-        payload = encode_index(ShardIndex(self._keys.all(), offsets, file.block_digests()))
-        digest = file.commit([member_header(NAME, len(payload)), payload, END])
-        return Shard(cid=raw_cid(digest), bytes=file.position, samples=self.samples, index=payload_cid(payload))
+        return seal(file, encode_index(ShardIndex(self._keys.all(), offsets, file.block_digests())), self.samples)
+
+
+def seal(file: OutputFile, index: bytes | None, samples: int) -> Shard:
+    """Write the index and the end of the archive behind the samples, and give the file its name; the facts of it.
+
+    Args:
+        index: The payload of its ``__index__`` member; None for a shard without one.
+        samples: Number of samples in it.
+    """
+    end = [END] if index is None else [member_header(NAME, len(index)), index, END]
+    digest = file.commit(end)
+    return Shard(raw_cid(digest), file.position, samples, None if index is None else payload_cid(index))
+
+
+def sealed_size(end: int, samples: int, *, key_bytes: int) -> int:
+    """Bytes of a whole shard whose samples end at byte ``end``; `atdata.data.index.payload_size` has the others."""
+    return end + BLOCK + payload_size(samples, end, key_bytes=key_bytes) + len(END)
 
 
 class _Record(NamedTuple):
@@ -278,10 +293,10 @@ def write_samples(
     """
     if shard_bytes < 1 or (shard_samples is not None and shard_samples < 1):
         raise ValueError("shard_bytes and shard_samples must be at least 1")
-    template = _check_pattern(os.fspath(pattern))
+    template = check_pattern(os.fspath(pattern))
     encoded = _encoded(samples, sample_type)
     written: list[WrittenShard] = []
-    with _all_or_none(written):
+    with all_or_none(written):
         pending = next(encoded, None)
         if pending is None:
             raise ShardError("there are no samples, and a shard is never empty", shard=template)
@@ -313,7 +328,12 @@ def _encoded(samples: Iterable[object], sample_type: type | None) -> Iterator[tu
         yield number, key, members
 
 
-def _check_pattern(pattern: str) -> str:
+def check_pattern(pattern: str) -> str:
+    """A pattern of the names of shards, with one place for their number.
+
+    Raises:
+        InvalidSyntaxError: It is none.
+    """
     reason = ""
     if len(_NUMBER.findall(pattern)) != 1 or pattern.count("%") != 1:
         reason = "it needs one place for the number of the shard, as in out/train-%06d.tar, and no other '%'"
@@ -329,7 +349,8 @@ def _check_pattern(pattern: str) -> str:
 
 
 @contextlib.contextmanager
-def _all_or_none(written: Sequence[WrittenShard]) -> Iterator[None]:
+def all_or_none(written: Sequence[WrittenShard]) -> Iterator[None]:
+    """Remove the shards that have been written when the block ends by an error."""
     try:
         yield
     except BaseException:
