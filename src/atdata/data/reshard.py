@@ -24,7 +24,7 @@ from atdata.data.compression import decompressed, is_compressed
 from atdata.data.index import NAME, ShardIndex, encode_index, read_index
 from atdata.data.members import samples_in
 from atdata.data.output import OutputFile
-from atdata.data.tar import BLOCK, END, padding
+from atdata.data.tar import BLOCK, END
 from atdata.data.writer import WrittenShard, all_or_none, check_pattern, seal, sealed_size
 from atdata.errors import LimitError, ShardError
 from atdata.storage.base import Store, Stream
@@ -166,31 +166,39 @@ def _read(stream: Stream, shard: str) -> Iterator[_Sample]:
     for block in read_blocks(stream, shard=shard):
         first_of = {next(iter(members.values())): key for key, members in samples_in(block.members, shard=shard)}
         borders = [*first_of, len(block.members)]
-        _append(sample, block, range(borders[0]))
+        spans = _spans(block)
+        _append(sample, block, spans[: borders[0]])
         for number, stop in itertools.pairwise(borders):
             if found:
                 yield sample
                 sample = _Sample("", 0, 0, [])
             found = True
             sample.key, sample.before = first_of[number], sample.size
-            _append(sample, block, range(number, stop))
+            _append(sample, block, spans[number:stop])
     if not found:
         raise ShardError("the tar has no samples", shard=shard)
     yield sample
 
 
-def _append(sample: _Sample, block: Block, numbers: range) -> None:
-    """Let members of a block go with a sample. Those that follow each other are one piece."""
+def _spans(block: Block) -> list[tuple[int, int]]:
+    """Where each member of a block begins and ends, padding included; an index takes no room."""
     members = block.members
+    ends = members.headers + BLOCK + (members.sizes + BLOCK - 1) // BLOCK * BLOCK
+    spans = list(zip(members.starts.tolist(), ends.tolist(), strict=True))
+    for number, name in enumerate(members.all_names()):
+        if name == NAME:
+            spans[number] = (0, 0)
+    return spans
+
+
+def _append(sample: _Sample, block: Block, spans: Iterable[tuple[int, int]]) -> None:
+    """Let members of a block go with a sample. Those that follow each other are one piece."""
     begin = end = 0
-    for number in numbers:
-        if members.name(number) == NAME:
-            continue
-        if members.starts[number] != end:
+    for start, stop in spans:
+        if start != end:
             _add(sample, block, begin, end)
-            begin = int(members.starts[number])
-        end = int(members.headers[number]) + BLOCK + int(members.sizes[number])
-        end += padding(end)
+            begin = start
+        end = stop
     _add(sample, block, begin, end)
 
 
