@@ -164,6 +164,7 @@ def test_whoami_names_the_local_repository(cli: Run, tmp_path: Path) -> None:
         "did": "did:web:localhost",
         "handle": None,
         "folder": str(tmp_path / "home" / "data" / "repository"),
+        "accounts": [],
     }
     assert "nobody is logged in" in cli("whoami")[1]
 

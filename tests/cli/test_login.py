@@ -67,3 +67,44 @@ def test_a_wrong_password_is_one_line(
     assert "wrong-password" not in output.err
     assert run(["whoami", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["did"] == "did:web:localhost"
+
+
+def test_commands_act_for_the_account_that_is_named(
+    account: "Account", network: "Network", capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two logins the last counts, unless ``--account`` or ``ATDATA_ACCOUNT`` says otherwise, by handle or DID."""
+    bob = network.account("bob", pds=1)
+    for each in (account, bob):
+        monkeypatch.setattr("sys.stdin", io.StringIO(each.password))
+        assert run(["login", each.handle, "--password-stdin", "--json"]) == 0
+    atdata.write_samples([Digit(image=np.eye(8, dtype=np.uint8), label=1)], "one-%06d.tar")
+    capsys.readouterr()
+
+    assert run(["whoami", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["did"], [kept["did"] for kept in told["accounts"]]) == (bob.did, [account.did, bob.did])
+    assert "secret" not in str(told)
+    for chosen in ([], ["--account", account.handle], ["--account", account.did]):
+        assert run(["publish", "one-000000.tar", "--name", "One", *chosen]) == 0
+        assert (account.did if chosen else bob.did) in capsys.readouterr().out
+    monkeypatch.setenv("ATDATA_ACCOUNT", account.handle)
+    assert run(["whoami"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.index(account.did) < shown.index("also logged in") < shown.index(bob.did)
+    assert run(["logout"]) == 0
+    assert run(["whoami", "--account", account.handle]) == 1
+    assert f"{account.handle} is not logged in (logged in: {bob.handle}): run atdata login" in capsys.readouterr().err
+
+
+def test_the_environment_names_the_account(
+    account: "Account", capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two variables make commands act for an account, which is said, and nothing is kept."""
+    monkeypatch.setenv("ATDATA_HANDLE", account.handle)
+    monkeypatch.setenv("ATDATA_PASSWORD", account.password)
+
+    assert run(["whoami", "--json"]) == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out)["did"] == account.did
+    assert json.loads(output.out)["accounts"] == []
+    assert f"acting as {account.handle}, by ATDATA_HANDLE" in output.err

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from atdata.cli.account import reading_client
+from atdata.cli.account import account_option, reading_client
 from atdata.cli.output import json_option, print_json, print_lines, stdout_style
 from atdata.cli.values import fields_of_sample, sample_lines, to_json
 
@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 )
 @click.argument("source")
 @click.option("-n", "--samples", "count", type=click.IntRange(min=1), default=5, show_default=True, help="How many.")
+@account_option
 @json_option
-def command(source: str, *, count: int, as_json: bool) -> None:
+def command(source: str, *, count: int, account: str | None, as_json: bool) -> None:
     """Show the first samples of a dataset.
 
     SOURCE is an AT-URI, or a path or URL of shards, brace notation allowed. Images are drawn with block characters,
     other arrays described, text wrapped. With --json a line for each sample.
     """
     style = stdout_style()
-    for number, sample in enumerate(_open(source).head(count)):
+    for number, sample in enumerate(_open(source, account).head(count)):
         if as_json:
             print_json(to_json(fields_of_sample(sample)))
             continue
@@ -34,9 +35,9 @@ def command(source: str, *, count: int, as_json: bool) -> None:
         print_lines(sample_lines(sample, style=style))
 
 
-def _open(source: str) -> "Dataset[Any]":
+def _open(source: str, account: str | None) -> "Dataset[Any]":
     from atdata import Dataset, DatasetLoader
 
     if source.startswith("at://"):
-        return DatasetLoader(reading_client()).load_dataset(source)
+        return DatasetLoader(reading_client(account)).load_dataset(source)
     return Dataset[dict[str, Any]](url=source)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from atdata.cli.account import reading_client
+from atdata.cli.account import account_option, reading_client
 from atdata.cli.output import json_option, print_json, print_lines, stdout_style
 from atdata.cli.terminal import Style, safe, shorten, size_of, table, wrap
 from atdata.errors import AtdataError
@@ -27,8 +27,9 @@ _MOST_FIELDS = 50
     "  atdata info at://alice.example.com/dataset/3k2a --json",
 )
 @click.argument("uri")
+@account_option
 @json_option
-def command(uri: str, *, as_json: bool) -> None:
+def command(uri: str, *, account: str | None, as_json: bool) -> None:
     """Say what the dataset at URI is.
 
     What it holds, where its shards lie, its licence, splits and fields; no shard is opened. With --json the record is
@@ -37,7 +38,7 @@ def command(uri: str, *, as_json: bool) -> None:
     from atdata.atproto.records import read_dataset
     from atdata.syntax import parse_at_uri
 
-    client = reading_client()
+    client = reading_client(account)
     found = client.get_record(parse_at_uri(uri, handle_domain=client.handle_domain))
     record = read_dataset(found.value)
     schema, problem = _schema(client, record)

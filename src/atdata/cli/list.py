@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from atdata.cli.account import open_client, reading_client
+from atdata.cli.account import account_option, open_client, reading_client
 from atdata.cli.output import json_option, print_json, print_lines, say
 from atdata.cli.terminal import safe, shorten, size_of, table
 
@@ -20,8 +20,9 @@ _NAME = 32  # characters of a name that are shown
     epilog="Examples:\n\n\b\n  atdata list\n  atdata list alice.example.com --json",
 )
 @click.argument("repository", metavar="[HANDLE-OR-DID]", required=False)
+@account_option
 @json_option
-def command(repository: str | None, *, as_json: bool) -> None:
+def command(repository: str | None, *, account: str | None, as_json: bool) -> None:
     """List the datasets of a repository.
 
     Newest first; those of your own repository where none is named. With --json a line for each dataset.
@@ -29,7 +30,7 @@ def command(repository: str | None, *, as_json: bool) -> None:
     from atdata import DatasetLoader
     from atdata.storage.union import BlobStorage, UrlStorage
 
-    client = reading_client() if repository else open_client()
+    client = reading_client(account) if repository else open_client(account)
     rows = []
     for entry in DatasetLoader(client).list_datasets(repository, on_error=_left_out):
         record, size = entry.record, entry.record.size

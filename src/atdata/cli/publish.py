@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from atdata.cli.account import open_client
+from atdata.cli.account import account_option, open_client
 from atdata.cli.output import json_option, print_json
 from atdata.cli.progress import progress_bars
 
@@ -53,6 +53,7 @@ _EXAMPLES = """Examples:
 @click.option("--homepage", metavar="URL", help="A page about it.")
 @click.option("--sample-type", metavar="MODULE:CLASS", help="Class of the samples, published as their schema.")
 @click.option("--scan", is_flag=True, help="Read remote shards once, to record their digests and counts.")
+@account_option
 @json_option
 def command(
     sources: Sequence[str],
@@ -70,6 +71,7 @@ def command(
     homepage: str | None,
     sample_type: str | None,
     scan: bool,
+    account: str | None,
     as_json: bool,
 ) -> None:
     """Publish shards as a dataset.
@@ -82,7 +84,7 @@ def command(
     ranges = [_split(text) for text in splits]
     found_type = _class_at(sample_type) if sample_type else None
     with progress_bars() as progress:
-        uri = DatasetPublisher(open_client()).publish_dataset(
+        uri = DatasetPublisher(open_client(account)).publish_dataset(
             list(sources),
             name,
             description=description,
