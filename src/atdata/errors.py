@@ -133,15 +133,19 @@ class XrpcError(AtdataError, OSError):
         status: HTTP status code.
         error: The error's name, as in ``RecordNotFound``; empty when the server gave none.
         host: The host that answered.
+        retry_after: Seconds after which the server takes requests again; None where it has not said.
 
     Source: https://atproto.com/specs/xrpc#error-responses
     """
 
-    def __init__(self, message: str, *, status: int, error: str = "", host: str = "") -> None:
+    def __init__(
+        self, message: str, *, status: int, error: str = "", host: str = "", retry_after: float | None = None
+    ) -> None:
         super().__init__(f"{host or 'the server'} answered {status} {error}: {message}".rstrip(": "))
         self.status = status
         self.error = error
         self.host = host
+        self.retry_after = retry_after
 
 
 class UnavailableError(AtdataError, OSError):

@@ -7,13 +7,15 @@ where the authorization comes from is `atdata.atproto.session`.
 Source: https://atproto.com/specs/xrpc
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+from atdata.atproto.rate_limit import wait_asked
 from atdata.errors import AuthenticationError, UnavailableError, XrpcError
 from atdata.net import Response, Transport
 
@@ -93,14 +95,22 @@ class Xrpc:
             return self._call("POST", nsid)
         return self._call("POST", nsid, body=msgspec.json.encode(body), mime_type="application/json")
 
-    def upload(self, nsid: str, file: BinaryIO, *, mime_type: str) -> dict[str, Any]:
-        """Call a procedure whose input is bytes, streamed from a file. Raises as `query`.
+    def upload(
+        self,
+        nsid: str,
+        file: BinaryIO,
+        *,
+        mime_type: str,
+        observe: Callable[[Mapping[str, str]], None] | None = None,
+    ) -> dict[str, Any]:
+        """Call a procedure whose input is bytes, streamed from a file, once. Raises as `query`.
 
         Args:
             file: Sent from where it stands to its end; it must be able to seek.
             mime_type: Media type of the bytes.
+            observe: Is given the headers of the answer, whatever it is.
         """
-        return self._call("POST", nsid, body=file, mime_type=mime_type)
+        return self._call("POST", nsid, body=file, mime_type=mime_type, retry=False, observe=observe)
 
     def _call(
         self,
@@ -111,6 +121,8 @@ class Xrpc:
         body: bytes | BinaryIO | None = None,
         mime_type: str | None = None,
         limit: int = ANSWER_LIMIT,
+        retry: bool = True,
+        observe: Callable[[Mapping[str, str]], None] | None = None,
     ) -> dict[str, Any]:
         url = f"{self.service}/xrpc/{nsid}" + (f"?{query}" if (query := encode_parameters(parameters or {})) else "")
         headers = {"Accept": "application/json"} | ({"Content-Type": mime_type} if mime_type else {})
@@ -123,8 +135,11 @@ class Xrpc:
                 headers=headers | authorization,
                 body=body,
                 limit=limit,
+                retry=retry,
                 redirect=not authorization,  # an authorization is for this server alone
             )
+            if observe is not None:
+                observe(response.headers)
             if 200 <= response.status < 300:
                 return self._answer(response, may_be_empty=method == "POST")
             error = self._error(response, hide=(*self._hidden, *authorization.values()))
@@ -158,10 +173,21 @@ class Xrpc:
         if isinstance(value, dict) and isinstance(name := value.get("error"), str):
             message = value.get("message")
             text = message if isinstance(message, str) else "no message"
-            return XrpcError(_clean(text, hide), status=response.status, error=_clean(name, hide), host=self.host)
+            return XrpcError(
+                _clean(text, hide),
+                status=response.status,
+                error=_clean(name, hide),
+                host=self.host,
+                retry_after=_wait(response),
+            )
         if response.status >= 500:
             return UnavailableError(f"{self.host} is out of order: {response.status}, {_described(response)}")
-        return XrpcError(f"{_described(response)} and no error of ATProto's", status=response.status, host=self.host)
+        return XrpcError(
+            f"{_described(response)} and no error of ATProto's",
+            status=response.status,
+            host=self.host,
+            retry_after=_wait(response),
+        )
 
 
 def encode_parameters(parameters: Mapping[str, Parameter]) -> str:
@@ -177,6 +203,10 @@ def encode_parameters(parameters: Mapping[str, Parameter]) -> str:
         else:
             pairs.extend((name, item) for item in value)
     return urlencode(pairs)
+
+
+def _wait(response: Response) -> float | None:
+    return wait_asked(response.headers, now=time.time()) if response.status in (429, 503) else None
 
 
 def _json(body: bytes) -> Any:
