@@ -4,7 +4,8 @@
 //   node network.mjs --data FOLDER [--pds 2] [--blob-limit BYTES] [--rate-limits]
 //
 // Once all servers answer, one line of JSON goes to stdout:
-//   {"plc": URL, "pds": [{"url": URL, "did": DID, "domain": "pds1.test", "secret": OF_ITS_TOKENS}, ...]}
+//   {"plc": URL, "pds": [{"url": URL, "did": DID, "domain": "pds1.test", "secret": OF_ITS_TOKENS,
+//    "admin": PASSWORD}, ...]}
 // It ends on SIGTERM, SIGINT, and when stdin closes: so also when the process that started it was killed.
 
 import { once } from 'node:events'
@@ -59,6 +60,7 @@ async function startPds(number, plcUrl) {
   await mkdir(join(folder, 'blobs'), { recursive: true })
   const domain = `pds${number}.test`
   const secret = randomBytes(16).toString('hex')
+  const admin = randomBytes(16).toString('hex')
   // No crawler, mail, moderation or AppView address is given: the server then has nobody to talk to.
   const environment = {
     port,
@@ -74,14 +76,14 @@ async function startPds(number, plcUrl) {
     didPlcUrl: plcUrl,
     plcRotationKeyK256PrivateKeyHex: randomBytes(32).toString('hex'),
     jwtSecret: secret,
-    adminPassword: randomBytes(16).toString('hex'),
+    adminPassword: admin,
     inviteRequired: false,
     rateLimitsEnabled: options['rate-limits'],
   }
   const server = await PDS.create(envToCfg(environment), envToSecrets(environment))
   bindToLoopback(server.app)
   await server.start()
-  return { server, url: `http://localhost:${port}`, did: environment.serviceDid, domain, secret }
+  return { server, url: `http://localhost:${port}`, did: environment.serviceDid, domain, secret, admin }
 }
 
 /** There is no DNS here: each PDS asks the one that owns the handle's domain. */
@@ -113,5 +115,5 @@ process.on('SIGTERM', stop)
 process.on('SIGINT', stop)
 process.stdin.resume().on('end', stop).on('error', stop)
 
-const shown = pdses.map(({ url, did, domain, secret }) => ({ url, did, domain, secret }))
+const shown = pdses.map(({ url, did, domain, secret, admin }) => ({ url, did, domain, secret, admin }))
 process.stdout.write(JSON.stringify({ plc: plc.url, pds: shown }) + '\n')

@@ -5,6 +5,7 @@ and makes accounts there. It speaks to the servers with the standard library alo
 atdata. Every test that uses the fixture gets the marker ``network``.
 """
 
+import base64
 import fcntl
 import hashlib
 import itertools
@@ -36,12 +37,14 @@ class Pds:
         did: Its own DID.
         domain: Below which its handles lie, as in ``pds1.test``.
         secret: Signs its tokens, so that a test can make one that has expired.
+        admin: Password of its administrator, who takes accounts and blobs down.
     """
 
     url: str
     did: str
     domain: str
     secret: str
+    admin: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,14 @@ def post(base: str, nsid: str, body: dict[str, Any] | None, *, token: str | None
     data = b"" if body is None else json.dumps(body).encode()
     headers = {} if body is None else {"Content-Type": "application/json"}
     return _called(Request(f"{base}/xrpc/{nsid}", data=data, headers=headers, method="POST"), token)
+
+
+def administer(pds: Pds, nsid: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Call an XRPC procedure as the administrator of a PDS."""
+    request = Request(f"{pds.url}/xrpc/{nsid}", data=json.dumps(body).encode(), method="POST")
+    request.add_header("Content-Type", "application/json")
+    request.add_header("Authorization", "Basic " + base64.b64encode(f"admin:{pds.admin}".encode()).decode())
+    return _called(request, None)
 
 
 def get(base: str, nsid: str, *, token: str | None = None) -> dict[str, Any]:
