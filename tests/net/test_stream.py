@@ -122,9 +122,9 @@ def test_resumptions_are_counted(transport: Transport) -> None:
     ],
 )
 def test_answers_that_contradict_the_question_are_errors(transport: Transport, fault: Answer) -> None:
-    """Bytes from elsewhere in the object are never taken for those asked for."""
+    """Bytes from elsewhere in the object are never taken for those asked for: `open` itself fails."""
     with serving({"/a": [fault]}) as server, pytest.raises(UnavailableError):
-        read(transport, server.url("/a"), start=7)
+        transport.open(server.url("/a"), start=7)
 
 
 @pytest.mark.parametrize(
