@@ -14,9 +14,11 @@ import pytest
 from tests.network.plugin import FOLDER, Network, post
 
 CHILD = """
-import os, pytest
+import os, signal
 def test_die(network):
     print("\\n" + network.pds[0].url, flush=True)
+    # Inherited as ignored where the tests themselves were started in the background of a shell.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.kill(os.getpid(), {signal})
 """
 
