@@ -5,8 +5,7 @@ The record is a stranger's unless the caller's own repository object gave it, an
 (`atdata.storage.verified`). Reading samples is `atdata.dataset`; writing records is `atdata.publishing`.
 """
 
-import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_origin, overload
 
@@ -14,10 +13,11 @@ from atdata.atproto.client import Client
 from atdata.atproto.records import DatasetRecord, SchemaRecord, read_dataset, read_schema
 from atdata.data.schema import build_type, check_fits, fields_from
 from atdata.dataset import Dataset, open_dataset
-from atdata.errors import AtdataError, AuthenticationError, IntegrityError, InvalidRecordError, NotFoundError
-from atdata.loading.places import ClosedStore, RecordPlaces
-from atdata.storage.base import Shard, Store
-from atdata.storage.union import BlobStorage, UrlStorage
+from atdata.errors import AtdataError, AuthenticationError, IntegrityError, NotFoundError
+from atdata.loading.places import ClosedStore
+from atdata.loading.shards import RecordShards, find_shards
+from atdata.storage.base import Store
+from atdata.storage.union import UrlStorage
 from atdata.storage.verified import VerifiedStore
 from atdata.syntax import AtUri, family, parse_at_uri, parse_nsid
 
@@ -73,29 +73,18 @@ class DatasetLoader:
             IntegrityError: A schema, manifest or list is not the one that the record was written with.
             UnavailableError: A server did not answer.
         """
-        found = self._client.get_record(self._parse(uri))
-        record = read_dataset(found.value)
-        chosen = self._sample_type(record, sample_type)
-        places = RecordPlaces(self._client, found.uri)
-        storage = places.whole(record.storage)
-        facts = places.manifest(record.manifest) if record.manifest else record.shards
-        store, paths = places.place(storage, shards=len(facts or ()))
-        if facts is not None and len(facts) != len(paths):
-            raise InvalidRecordError(
-                f"the record says what {len(facts):,} shards are, but where {len(paths):,} are",
-                path="manifest" if record.manifest else "shards",
-            )
-        if isinstance(storage, BlobStorage):
-            facts = _facts_of_blobs(storage, facts)
+        found = find_shards(self._client, self._parse(uri))
+        chosen = self._sample_type(found.record, sample_type)
+        storage = found.storage
         return open_dataset(
             chosen,
-            store=_verified(store, paths, facts),
-            paths=paths,
-            shards=facts,
+            store=_verified(found),
+            paths=found.paths,
+            shards=found.facts,
             url="::".join(storage.urls) if isinstance(storage, UrlStorage) else str(found.uri),
-            name=record.name,
+            name=found.record.name,
             uri=str(found.uri),
-            record=record,
+            record=found.record,
         )
 
     def list_datasets(
@@ -154,22 +143,9 @@ class DatasetLoader:
         return read_schema(found.value)
 
 
-def _facts_of_blobs(storage: BlobStorage, facts: Sequence[Shard] | None) -> tuple[Shard, ...]:
-    """What blobs are, they say themselves; the record adds to it."""
-    shards = []
-    for i, blob in enumerate(storage.blobs):
-        shard = facts[i] if facts is not None else Shard()
-        if shard.cid not in (None, blob.cid) or shard.bytes not in (None, blob.size):
-            raise InvalidRecordError(
-                f"the shard is not the blob {blob.cid} of {blob.size:,} bytes", path=f"shards[{i}]"
-            )
-        shards.append(dataclasses.replace(shard, cid=blob.cid, bytes=blob.size))
-    return tuple(shards)
-
-
-def _verified(store: Store, paths: Sequence[str], facts: Sequence[Shard] | None) -> Store:
-    known = {path: shard for path, shard in zip(paths, facts or (), strict=False) if shard.cid is not None}
-    return VerifiedStore(store, known) if known and not isinstance(store, ClosedStore) else store
+def _verified(found: RecordShards) -> Store:
+    known = {path: shard for path, shard in zip(found.paths, found.facts or (), strict=False) if shard.cid is not None}
+    return VerifiedStore(found.store, known) if known and not isinstance(found.store, ClosedStore) else found.store
 
 
 def load(uri: str | AtUri, sample_type: type[Any] | None = None, *, client: Client | None = None) -> Dataset[Any]:
