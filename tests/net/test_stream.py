@@ -168,15 +168,6 @@ def test_an_empty_object_is_an_empty_stream(transport: Transport) -> None:
         assert transport.head_size(server.url("/a")) == 0
 
 
-def test_compressed_bodies_are_refused_but_for_files_that_are_compressed(transport: Transport) -> None:
-    """A tar that was compressed on the way is refused in clear words; a ``.tar.gz`` labelled gzip is what it is."""
-    answer = Answer(body=BODY, headers={"Content-Encoding": "gzip"})
-    with serving({"/a.tar": [answer], "/a.tar.gz": [answer]}) as server:
-        with pytest.raises(UnavailableError, match="compressed"):
-            read(transport, server.url("/a.tar"))
-        assert read(transport, server.url("/a.tar.gz")) == BODY
-
-
 def test_size_is_asked_without_reading(transport: Transport) -> None:
     """By HEAD, else by the Content-Range of one byte."""
     routes = {

@@ -14,6 +14,7 @@ from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
 from atdata.errors import UnavailableError
+from atdata.net.encoding import Decompressed, encoding_of
 from atdata.net.exchange import unavailable, wait_before
 from atdata.net.policy import Policy
 from atdata.redaction import redacted
@@ -35,7 +36,7 @@ class Opened:
         modified: ``Last-Modified``.
     """
 
-    response: BaseHTTPResponse | None
+    response: BaseHTTPResponse | Decompressed | None
     start: int
     stop: int | None
     size: int | None
@@ -60,22 +61,20 @@ def opened(response: BaseHTTPResponse, start: int, url: str) -> Opened:
     """Read the head of a 200, 206 or 416 answer to a request for bytes from ``start`` on.
 
     Raises:
-        UnavailableError: It contradicts itself, or is compressed although asked not to be.
+        UnavailableError: It contradicts itself, or is compressed in a way that we do not know.
     """
     headers = response.headers
     etag = headers.get("ETag")
     etag = etag if etag and etag.startswith('"') else None
     modified = headers.get("Last-Modified")
-    encoding = headers.get("Content-Encoding", "identity").lower()
-    # Servers commonly label a stored .gz file with the encoding that it has inside.
-    if encoding not in ("", "identity") and not redacted(url).partition("?")[0].endswith((".gz", ".tgz", ".zst")):
-        raise UnavailableError(f"{redacted(url)}: the server sends it compressed ({encoding}), although asked not to")
     match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip())
     if response.status == 416:
         size = int(match[3]) if match and match[3] != "*" else None
         if size is not None and start < size:
             raise UnavailableError(f"{redacted(url)}: the server refuses a range inside of its own size")
         return Opened(None, start, start, size, etag, modified)
+    if response.status == 200 and (encoding := encoding_of(headers, url)):
+        return Opened(Decompressed(response, encoding, url), 0, None, None, etag, modified)
     length = None if "chunked" in headers.get("Transfer-Encoding", "").lower() else response.length_remaining
     if response.status == 200:
         return Opened(response, 0, length, length, etag, modified)
@@ -113,7 +112,7 @@ class HttpStream:
         self._stop = stop
         self._immutable = immutable
         self._resumed = 0
-        self._response: BaseHTTPResponse | None = None
+        self._response: BaseHTTPResponse | Decompressed | None = None
         self._part_end: int | None = None
         self._ahead = 0
         self._over = False

@@ -12,6 +12,7 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 from atdata._version import __version__
 from atdata.errors import RefusedError, UnavailableError
 from atdata.net.connection import build_pools
+from atdata.net.encoding import encoding_of
 from atdata.net.exchange import (
     IDEMPOTENT,
     REDIRECTS,
@@ -161,7 +162,8 @@ class Transport:
         """
         response = self.request("HEAD", url, headers=headers)
         length = response.headers.get("Content-Length", "")
-        if response.status == 200 and length.isascii() and length.isdigit():
+        told = length.isascii() and length.isdigit() and not encoding_of(response.headers, url)
+        if response.status == 200 and told:
             return int(length)
         answer = self._open_range(url, 0, {**(headers or {}), "Range": "bytes=0-0"}, explain)
         if answer.response is not None:
@@ -189,6 +191,10 @@ class Transport:
             return self._follow("GET", url, headers, Body(), redirect=True)[0]
 
         response = self._attempts(once, "GET", url, deadline, replayable=True)
+        if response.status == 206 and encoding_of(response.headers, url):
+            response.close()  # a part of what the server has compressed is of no use
+            headers = {name: value for name, value in headers.items() if name not in ("Range", "If-Range")}
+            response = self._attempts(once, "GET", url, deadline, replayable=True)
         try:
             if response.status in (200, 206, 416):
                 answer = opened(response, start, url)
