@@ -2,7 +2,7 @@
 
 Only a body as a whole can be decompressed: a part of one (206) is asked for again without a range, and a stream that
 was cut goes on from the beginning, passing over what it has. What comes out is bounded, since a few kilobytes can stand
-for terabytes. Small answers are `atdata.net.response`'s; shards that are stored compressed, `atdata.data.compression`'s.
+for terabytes. Small answers are `atdata.net.response`'s; shards that are stored so, `atdata.data.compression`'s.
 
 Source: RFC 9110, section 8.4 (Content-Encoding)
 """
