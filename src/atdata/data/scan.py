@@ -43,7 +43,8 @@ def scan_shard(store: Store, path: str) -> Shard:
     """
     with closing(_Tee(store.open(path))) as tee:
         scan = _Scan(path)
-        for block in read_blocks(decompressed(tee, path), shard=path):
+        # Blocks as small as the chunks that are digested: a thread holds a handful of them, and no view is kept.
+        for block in read_blocks(decompressed(tee, path), shard=path, block_bytes=_CHUNK):
             scan.take(block)
         size, sha256, blocks = tee.finish()
         if not scan.samples:
