@@ -8,9 +8,10 @@ own. `spread` decides and computes; who uploads and writes is `atdata.publishing
 import dataclasses
 import gzip
 import hashlib
+import itertools
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,12 +62,14 @@ class Spread:
     lists: tuple[BlobList, ...] = ()
 
 
-def spread(record: DatasetRecord, *, uri: AtUri) -> Spread:
+def spread(record: DatasetRecord, *, uri: AtUri, list_keys: Iterable[RecordKey] = ()) -> Spread:
     """Move facts and blobs out of a record that has too many bytes; one that fits is left as it is.
 
     Args:
         record: All facts in ``shards``, all blobs in ``storage``.
         uri: The dataset's own; the lists will be written into the same repository.
+        list_keys: Keys of the lists, in order; beyond them lists get fresh ones. The same record and keys give the
+            same lists.
     """
     if _fits(record):
         return Spread(record)
@@ -79,7 +82,8 @@ def spread(record: DatasetRecord, *, uri: AtUri) -> Spread:
         record = dataclasses.replace(record, shards=None, manifest=manifest)
     if not _fits(record) and isinstance(record.storage, BlobStorage):
         first, *rest = _groups(record.storage.blobs, BLOBS_PER_LIST)
-        lists = tuple(_blob_list(group, uri, record.created_at) for group in rest)
+        keys = itertools.chain(list_keys, iter(lambda: RecordKey(new_tid()), None))
+        lists = tuple(_blob_list(group, key, uri, record.created_at) for group, key in zip(rest, keys, strict=False))
         more = tuple(_reference(item, uri.authority).to_json() for item in lists)
         record = dataclasses.replace(record, storage=BlobStorage(tuple(first), more, record.storage.extra))
     return Spread(record, parts, lists)
@@ -147,9 +151,9 @@ def _manifest_part(data: bytes, shards: int) -> ManifestPart:
     return ManifestPart(blob=Blob(cid, MANIFEST_TYPE, len(data)), cid=str(cid), shards=shards, bytes=len(data))
 
 
-def _blob_list(blobs: Sequence[Blob], uri: AtUri, created_at: str) -> BlobList:
+def _blob_list(blobs: Sequence[Blob], key: RecordKey, uri: AtUri, created_at: str) -> BlobList:
     record = BlobListRecord(blobs=tuple(blobs), created_at=created_at, dataset=str(uri))
-    return BlobList(RecordKey(new_tid()), write_value(record))
+    return BlobList(key, write_value(record))
 
 
 def _reference(item: BlobList, did: Did | Handle) -> StrongRef:

@@ -8,6 +8,7 @@ Source: lexicons com.atproto.repo.*, com.atproto.server.describeServer
 """
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from functools import cached_property
@@ -17,8 +18,10 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from atdata.atproto.blob_limits import BlobLimits
 from atdata.atproto.dagcbor import encode_record, record_cid
 from atdata.atproto.identity import Resolver
+from atdata.atproto.rate_limit import is_spent, wait_asked
 from atdata.atproto.records import StrongRef
 from atdata.atproto.repository import Record
 from atdata.atproto.session import Session
@@ -112,15 +115,22 @@ class NetworkRepository:
         self._resolver = resolver
         self._xrpc = Xrpc(session.service, transport, authorizer=session)
         self._public = Xrpc(session.service, transport)
+        self._uploads_from = 0.0  # on the monotonic clock: before, the PDS has said, it takes no blob
 
     def __repr__(self) -> str:
         return f"NetworkRepository({self.did}, at {self._xrpc.service})"
 
-    @cached_property
+    @property
     def blob_limit(self) -> int:
-        """Most bytes that one blob may have: as the PDS tells, or 100 MiB where it does not tell. Asked once."""
+        """Most bytes that one blob may have: as the PDS tells, or as an earlier refusal has taught; else 100 MiB."""
+        learnt = BlobLimits().find(self._xrpc.service)
+        told = self._told_blob_limit
+        return min(told, learnt) if told and learnt else told or learnt or BLOB_LIMIT
+
+    @cached_property
+    def _told_blob_limit(self) -> int | None:
         told = self._public.query("com.atproto.server.describeServer").get("blobUploadLimit")
-        return told if isinstance(told, int) and told > 0 else BLOB_LIMIT
+        return told if isinstance(told, int) and not isinstance(told, bool) and told > 0 else None
 
     def create_record(self, collection: Nsid, value: Mapping[str, Any], *, rkey: str | None = None) -> StrongRef:
         """As `atdata.atproto.repository.Repository.create_record`."""
@@ -150,7 +160,8 @@ class NetworkRepository:
     def upload_blob(self, data: bytes | BinaryIO | Path, *, mime_type: str) -> Blob:
         """As `atdata.atproto.repository.Repository.upload_blob`. Files are streamed.
 
-        A stream is sent from where it stands to its end, and must be able to seek.
+        A stream is sent from where it stands to its end, and must be able to seek. It is sent once: waiting and trying
+        again, also where the rate limit has been reached (`XrpcError` 429 with its ``retry_after``), is the caller's.
         """
         with ExitStack() as stack:
             if isinstance(data, Path):
@@ -159,18 +170,19 @@ class NetworkRepository:
                 file = BytesIO(data) if isinstance(data, bytes) else data
             start = file.tell()
             size = file.seek(0, os.SEEK_END) - start
-            if size > self.blob_limit:
-                raise LimitError(
-                    f"the blob has {size:,} bytes, {self._xrpc.host} takes at most {self.blob_limit:,}",
-                    limit=self.blob_limit,
-                )
+            if size > (limit := self.blob_limit):
+                raise LimitError(f"the blob has {size:,} bytes, {self._xrpc.host} takes at most {limit:,}", limit=limit)
             file.seek(start)
+            self._check_pause()
             try:
-                answer = self._xrpc.upload("com.atproto.repo.uploadBlob", file, mime_type=mime_type)
+                answer = self._xrpc.upload(
+                    "com.atproto.repo.uploadBlob", file, mime_type=mime_type, observe=self._observe
+                )
             except XrpcError as error:
                 if error.status == 413:
+                    limit = BlobLimits().refused(self._xrpc.service, size)
                     raise LimitError(
-                        f"{self._xrpc.host} refuses a blob of {size:,} bytes as too large", limit=size - 1
+                        f"{self._xrpc.host} refuses a blob of {size:,} bytes as too large", limit=limit
                     ) from error
                 raise
         try:
@@ -186,6 +198,21 @@ class NetworkRepository:
         from atdata.storage.blob import BlobStore
 
         return BlobStore(self.did, self._resolver.pds, self._transport)
+
+    def _observe(self, headers: Mapping[str, str]) -> None:
+        if is_spent(headers) and (wait := wait_asked(headers, now=time.time())):
+            self._uploads_from = time.monotonic() + wait
+
+    def _check_pause(self) -> None:
+        """Send nothing where the PDS has said that it would be refused."""
+        if (left := self._uploads_from - time.monotonic()) > 0:
+            raise XrpcError(
+                "all uploads that it allows for now have been used",
+                status=429,
+                error="RateLimitExceeded",
+                host=self._xrpc.host,
+                retry_after=left,
+            )
 
     def _write(self, method: str, collection: Nsid, value: Mapping[str, Any], key: Mapping[str, str]) -> StrongRef:
         record = {"$type": collection, **value}
