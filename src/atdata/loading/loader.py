@@ -5,6 +5,7 @@ The record is a stranger's unless the caller's own repository object gave it, an
 (`atdata.storage.verified`). Reading samples is `atdata.dataset`; writing records is `atdata.publishing`.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_origin, overload
@@ -14,8 +15,11 @@ from atdata.atproto.records import DatasetRecord, SchemaRecord, read_dataset, re
 from atdata.data.schema import build_type, check_fits, fields_from
 from atdata.dataset import Dataset, open_dataset
 from atdata.errors import AtdataError, AuthenticationError, IntegrityError, NotFoundError
+from atdata.loading.download import Download, download
 from atdata.loading.places import ClosedStore
 from atdata.loading.shards import RecordShards, find_shards
+from atdata.loading.verify import ShardCheck, verify
+from atdata.loading.workers import THREADS, Progress, silent
 from atdata.storage.base import Store
 from atdata.storage.union import UrlStorage
 from atdata.storage.verified import VerifiedStore
@@ -86,6 +90,31 @@ class DatasetLoader:
             uri=str(found.uri),
             record=found.record,
         )
+
+    def download(
+        self,
+        uri: str | AtUri,
+        folder: str | os.PathLike[str] | None = None,
+        *,
+        split: str | None = None,
+        threads: int = THREADS,
+        progress: Progress = silent,
+    ) -> Download:
+        """Fetch the shards of a dataset into a folder, whole and checked; see `atdata.loading.download`.
+
+        The same call again goes on where an interrupted one stopped.
+
+        Example:
+            >>> here = loader.download(uri, "digits", split="train")  # doctest: +SKIP
+            >>> Dataset[Digit](url=here.url)  # doctest: +SKIP
+        """
+        return download(
+            find_shards(self._client, self._parse(uri)), folder, split=split, threads=threads, progress=progress
+        )
+
+    def verify(self, uri: str | AtUri, *, threads: int = THREADS, progress: Progress = silent) -> Iterator[ShardCheck]:
+        """Check every shard of a dataset against its record, in order; see `atdata.loading.verify`."""
+        return verify(find_shards(self._client, self._parse(uri)), threads=threads, progress=progress)
 
     def list_datasets(
         self, authority: str | None = None, *, on_error: Callable[[AtUri, AtdataError], None] | None = None

@@ -1,0 +1,126 @@
+"""Work on many shards, several at a time: results in order, bounded memory, progress, and a way to stop.
+
+What is done with a shard is `atdata.loading.download` and `atdata.loading.verify`.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from atdata.errors import UnavailableError
+from atdata.storage.base import Store, Stream
+
+THREADS = 4  # shards at a time
+_TICK = 0.2  # seconds between two reports of progress
+
+Progress = Callable[[str, int, int], None]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def silent(step: str, done: int, total: int) -> None:
+    """Report no progress."""
+
+
+class Meter:
+    """Counts bytes that threads have read, and stops them. Thread-safe.
+
+    Attributes:
+        done: Bytes so far.
+    """
+
+    def __init__(self) -> None:
+        self.done = 0
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def add(self, count: int) -> None:
+        """Count bytes.
+
+        Raises:
+            UnavailableError: `stop` has been called.
+        """
+        if self._stopped:
+            raise UnavailableError("given up, since something else failed")
+        with self._lock:
+            self.done += count
+
+    def stop(self) -> None:
+        """Let every further `add` raise."""
+        self._stopped = True
+
+
+class MeteredStore:
+    """A store whose bytes are counted as they are read."""
+
+    def __init__(self, inner: Store, meter: Meter) -> None:
+        self._inner = inner
+        self._meter = meter
+
+    def open(self, path: str, *, start: int = 0, stop: int | None = None) -> Stream:
+        """Stream an object; see `Store.open`."""
+        return _MeteredStream(self._inner.open(path, start=start, stop=stop), self._meter)
+
+    def size(self, path: str) -> int:
+        """Length of an object, in bytes."""
+        return self._inner.size(path)
+
+
+class _MeteredStream:
+    def __init__(self, inner: Stream, meter: Meter) -> None:
+        self._inner = inner
+        self._meter = meter
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        count = self._inner.readinto(buffer)
+        self._meter.add(count)
+        return count
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def in_order(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    meter: Meter,
+    threads: int = THREADS,
+    tick: Callable[[], None],
+) -> Iterator[Result]:
+    """What ``work`` returns for each item, in order, by several threads.
+
+    At most ``2 * threads`` items are taken ahead. When this ends before all is done, by an error, by Ctrl-C or since
+    it is closed, the meter stops the threads.
+
+    Args:
+        meter: Is asked by ``work`` as it goes; used up at the end.
+        tick: Called by the thread that iterates, some times a second while it waits.
+
+    Raises:
+        Whatever ``work`` raises, for the first item in order that fails.
+    """
+    waiting: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="atdata-shards")
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) >= 2 * threads:
+                yield _result(waiting.popleft(), tick)
+        while waiting:
+            yield _result(waiting.popleft(), tick)
+    finally:
+        meter.stop()
+        pool.shutdown(cancel_futures=True)
+
+
+def _result(future: Future[Result], tick: Callable[[], None]) -> Result:
+    while True:
+        tick()
+        try:
+            return future.result(timeout=_TICK)
+        except TimeoutError:
+            if future.done():  # raised by the work itself
+                raise
