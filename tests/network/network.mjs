@@ -1,5 +1,6 @@
 // A private ATProto network on loopback for the tests: one PLC directory (in memory) and some PDSes
-// (SQLite and blobs in a folder). Nothing of it reaches beyond this machine.
+// (SQLite and blobs in a folder). Nothing of it reaches beyond this machine. The packages are those beside this file,
+// or beside a link to it: `old/network.mjs` runs PDSes of before May 2026 (node --preserve-symlinks-main ...).
 //
 //   node network.mjs --data FOLDER [--pds 2] [--blob-limit BYTES] [--rate-limits]
 //

@@ -2,7 +2,8 @@
 
 It installs the npm packages of this folder when they are absent, starts ``network.mjs`` (PLC directory and two PDSes)
 and makes accounts there. It speaks to the servers with the standard library alone, so that no test of atdata stands on
-atdata. Every test that uses the fixture gets the marker ``network``.
+atdata. ``old_network`` is the same with the packages of the folder ``old``: PDSes of before May 2026. Every test that
+uses one of the two gets the marker ``network``.
 """
 
 import base64
@@ -14,6 +15,7 @@ import select
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -120,10 +122,10 @@ def node_package() -> Path:
     return Path(spec.origin).parent
 
 
-def install_packages() -> None:
+def install_packages(folder: Path = FOLDER) -> None:
     """Fill ``node_modules`` by the lock file, once; other pytest processes wait for the first."""
-    stamp = FOLDER / "node_modules" / ".installed-by-lock"
-    with (FOLDER / "package-lock.json").open("rb") as lock:
+    stamp = folder / "node_modules" / ".installed-by-lock"
+    with (folder / "package-lock.json").open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         wanted = hashlib.sha256(lock.read()).hexdigest()
         if stamp.is_file() and stamp.read_text() == wanted:
@@ -133,8 +135,8 @@ def install_packages() -> None:
         options = ["--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]
         # The npm script on PATH starts a second process: the binary itself is started, here and below.
         command = [str(node / "bin" / "node"), str(npm), "ci", *options]
-        done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"npm ci failed in {FOLDER}:\n{done.stderr}"
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"npm ci failed in {folder}:\n{done.stderr}"
         stamp.write_text(wanted)
 
 
@@ -147,17 +149,18 @@ def first_line(process: subprocess.Popen[bytes], log: Path) -> bytes:
     return line
 
 
-@pytest.fixture(scope="session")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
-    """PLC directory and two PDSes, alive until the test session ends.
+@contextmanager
+def running(folder: Path, data: Path) -> Iterator[Network]:
+    """PLC directory and two PDSes of the packages in ``folder``; what they keep lies in ``data``, and goes at the end.
 
     The servers end when the pipe to them closes, which happens in whatever way this process ends; their own session
     keeps Ctrl-C from them, so that tests can still clean up.
     """
-    install_packages()
-    data = tmp_path_factory.mktemp("network")
+    install_packages(folder)
     log = data / "servers.log"
-    command = [str(node_package() / "bin" / "node"), str(FOLDER / "network.mjs"), "--data", str(data)]
+    # The script of `old` is a link, and finds its packages beside the link.
+    options = ["--preserve-symlinks-main", "--preserve-symlinks"]
+    command = [str(node_package() / "bin" / "node"), *options, str(folder / "network.mjs"), "--data", str(data)]
     with log.open("wb") as errors:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
@@ -178,18 +181,43 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
         shutil.rmtree(data, ignore_errors=True)
 
 
-@pytest.fixture
-def online(network: Network, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Network:
-    """The network, with the environment set so that atdata uses it, and a home of its own for atdata's files."""
+@pytest.fixture(scope="session")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    """PLC directory and two PDSes, alive until the test session ends."""
+    with running(FOLDER, tmp_path_factory.mktemp("network")) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def old_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    """The same with PDSes of before May 2026, which take records of at most 150 KiB."""
+    with running(FOLDER / "old", tmp_path_factory.mktemp("old-network")) as servers:
+        yield servers
+
+
+def use(network: Network, monkeypatch: pytest.MonkeyPatch, home: Path) -> Network:
+    """Set the environment so that atdata uses these servers, and a home of its own for its files."""
     for name, value in network.environment().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("ATDATA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ATDATA_HOME", str(home))
     return network
+
+
+@pytest.fixture
+def online(network: Network, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Network:
+    """The network, which atdata uses during the test."""
+    return use(network, monkeypatch, tmp_path / "home")
+
+
+@pytest.fixture
+def old_online(old_network: Network, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Network:
+    """The network of old PDSes, which atdata uses during the test."""
+    return use(old_network, monkeypatch, tmp_path / "home")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs the servers, before ``-m`` selects."""
     for item in items:
-        if "network" in getattr(item, "fixturenames", ()):
+        if {"network", "old_network"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("network")
