@@ -6,12 +6,17 @@ addresses behind host names are checked in `atdata.net`; brace notation is `atda
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import quote, unquote_to_bytes
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from atdata.errors import InvalidSyntaxError, RefusedError
 from atdata.redaction import carries_secret, shown
 from atdata.storage.braces import MAX_SHARDS, count_braces, expand
+
+if TYPE_CHECKING:
+    from atdata.syntax import Cid
 
 __all__ = [
     "MAX_SHARDS",
@@ -22,6 +27,8 @@ __all__ = [
     "expand",
     "file_path",
     "file_url",
+    "hosts_of",
+    "ipfs_path",
     "scheme_of",
     "split_joined",
 ]
@@ -33,6 +40,7 @@ _BRACKETED_HOST = re.compile(r"://(?:[^/\[\]]*@)?\[[0-9A-Fa-f:.%]*\]")
 # Not allowed in a URL by RFC 3986, and what a shell would act on; braces are ours, other scripts in paths are common.
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\xa0\u2000-\u200f\u2028-\u202f\u2060-\u206f\ufeff\"<>\\^`|]|\$\(")
 _AUTHORITY = re.compile(r"//([^/?#]*)")
+_IPFS = re.compile(r"ipfs://([^/?#]+)((?:/[^/?#]*)*)", re.IGNORECASE)
 _HOST = re.compile(r"(?:[A-Za-z0-9._~{},-]+|\[[0-9A-Fa-f:.]+\])(?::\d{0,5})?")
 
 
@@ -98,6 +106,9 @@ def check_url(url: str, *, own: bool, allow_secrets: bool = True) -> None:
     if scheme == "at":
         return
     _check_authority(url, label)
+    if scheme == "ipfs":
+        for one in expand(url) if "{" in url.split("/")[2] else [url]:
+            ipfs_path(one)
     if not allow_secrets and (secret := carries_secret(url)):
         raise RefusedError(f"{label} carries a secret ({secret}), and records are public", rule="secret-url")
 
@@ -113,6 +124,57 @@ def _check_authority(url: str, label: str) -> None:
         )
     if not _HOST.fullmatch(authority):
         raise InvalidSyntaxError(f"{label} has no valid host or bucket after '//'", value=url)
+
+
+def ipfs_path(url: str) -> "tuple[Cid, tuple[bytes, ...]]":
+    """The CID that an ``ipfs://`` URL begins with, and the names of folders and file behind it, decoded.
+
+    Raises:
+        InvalidSyntaxError: Not ``ipfs://CID[/path]``; or the CID is none of a file or folder.
+
+    Example:
+        >>> ipfs_path("ipfs://QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWKPbdG/a%20b/c.tar")[1]
+        (b'a b', b'c.tar')
+    """
+    from atdata.syntax import DAG_PB, RAW, parse_cid
+
+    def wrong(why: str) -> InvalidSyntaxError:
+        return InvalidSyntaxError(f"{shown(url)} is not a URL of a file on IPFS: {why}", value=url)
+
+    match = _IPFS.fullmatch(url)
+    if not match:
+        raise wrong("the form is ipfs://CID/path, where '?' and '#' are written %3F and %23")
+    try:
+        cid = parse_cid(match[1])
+    except InvalidSyntaxError as error:
+        raise wrong(str(error)) from error
+    if cid.codec not in (RAW, DAG_PB):
+        raise wrong(f"a file or folder has the codec raw or dag-pb, this CID has 0x{cid.codec:x}")
+    names = tuple(unquote_to_bytes(name) for name in match[2].split("/")[1:])
+    if any(name in (b"", b".", b"..") or b"/" in name for name in names):
+        raise wrong("an empty name, '.' and '..' lead nowhere")
+    return cid, names
+
+
+def hosts_of(urls: Iterable[str]) -> frozenset[str]:
+    """``host:port`` of each http URL among these, as `atdata.net.Policy.private_hosts` has them.
+
+    Raises:
+        InvalidSyntaxError: A port is no number, or a host in brackets no address.
+    """
+    hosts = set()
+    for url in urls:
+        if scheme_of(url) in ("http", "https"):
+            try:
+                parts = urlsplit(url)
+                port = parts.port or (443 if parts.scheme == "https" else 80)
+            except ValueError as error:
+                raise InvalidSyntaxError(f"{shown(url)} is not a URL: {error}", value=url) from error
+            host = (parts.hostname or "").lower()
+            hosts.add(f"{host}:{port}")
+            if port == 80:
+                hosts.add(f"{host}:443")  # where http on its default port is tried as https first
+    return frozenset(hosts)
 
 
 def file_path(url: str) -> Path | None:
