@@ -5,7 +5,7 @@ What is done with a shard is `atdata.loading.download` and `atdata.loading.verif
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -89,7 +89,7 @@ def in_order(
     meter: Meter,
     threads: int = THREADS,
     tick: Callable[[], None],
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """What ``work`` returns for each item, in order, by several threads.
 
     At most ``2 * threads`` items are taken ahead. When this ends before all is done, by an error, by Ctrl-C or since
