@@ -18,6 +18,7 @@ from atdata.data.reader import read_samples
 from atdata.data.tar import END, member_header
 from atdata.data.writer import ShardWriter
 from atdata.errors import IntegrityError, ShardError
+from atdata.storage.base import Shard
 from atdata.storage.file import FileStore
 from atdata.syntax import raw_cid
 from atdata.testing import MemoryStore
@@ -61,34 +62,98 @@ def written(folder: Path) -> bytes:
     return (folder / "x.tar").read_bytes()
 
 
+class CountingStore(MemoryStore):
+    """Remembers what was read."""
+
+    def __init__(self, objects: dict[str, bytes]) -> None:
+        super().__init__(objects)
+        self.reads: list[tuple[int, int | None]] = []
+
+    def open(self, path: str, *, start: int = 0, stop: int | None = None) -> Any:
+        self.reads.append((start, stop))
+        return super().open(path, start=start, stop=stop)
+
+
 def test_with_an_index(tmp_path: Path) -> None:
     """Two small reads for the first sample, one for each other; the shard is not scanned."""
     data = written(tmp_path)
-    reads = []
-
-    class Counting(MemoryStore):
-        def open(self, path: str, *, start: int = 0, stop: int | None = None) -> Any:
-            reads.append((start, stop))
-            return super().open(path, start=start, stop=stop)
-
-    store = Counting({"x.tar": data})
+    store = CountingStore({"x.tar": data})
     index = read_index(store, "x.tar")
     assert index is not None
-    reads.clear()
+    store.reads.clear()
 
-    check(ShardAccess(store, "x.tar", index=index.cid), [59, 0, 30, 30])
+    check(ShardAccess(store, "x.tar"), [59, 0, 30, 30])
 
-    assert reads[0][1] == len(data)
-    assert all(span == index.span(i) for i, span in zip((59, 59, 0, 0, 30, 30, 30, 30), reads[1:], strict=True))
+    assert store.reads[0][1] == len(data)
+    assert store.reads[1:] == [index.span(i) for i in (59, 59, 0, 0, 30, 30, 30, 30)]
+
+
+def test_blocks_are_checked_where_a_record_names_the_index(tmp_path: Path) -> None:
+    """Whole blocks are read, once, and none whose digest is wrong gives a sample."""
+    data = bytearray(written(tmp_path))
+    store = CountingStore({"x.tar": bytes(data)})
+    index = read_index(store, "x.tar")
+    assert index is not None
+    facts = Shard(index=index.cid, bytes=len(data), samples=60)
+    store.reads.clear()
+
+    check(ShardAccess(store, "x.tar", facts=facts), [59, 0, 30])
+
+    assert store.reads[1:] == [(0, int(index.offsets[-1]))]
+    data[int(index.offsets[3]) + 512 + 300] ^= 1
+    for place in (MemoryStore({"x.tar": bytes(data)}), FileStore()):
+        path = "x.tar" if isinstance(place, MemoryStore) else str(tmp_path / "x.tar")
+        (tmp_path / "x.tar").write_bytes(data)
+        with pytest.raises(IntegrityError, match="block 0 has another digest"):
+            ShardAccess(place, path, facts=facts).sample(3, Sample)
+
+
+@pytest.mark.parametrize("checked", [True, False])
+@pytest.mark.parametrize("near", [True, False])
+def test_several_samples_at_once(tmp_path: Path, near: bool, checked: bool) -> None:
+    """What each alone would be, in the order of their numbers."""
+    data = written(tmp_path)
+    store = FileStore() if near else MemoryStore({"x.tar": data})
+    path = str(tmp_path / "x.tar") if near else "x.tar"
+    index = read_index(store, path)
+    assert index is not None
+    access = ShardAccess(store, path, facts=Shard(index=index.cid) if checked else None)
+
+    for numbers in ([], [0], [59], [3, 4, 5, 40], list(range(60))):
+        found = access.samples(np.array(numbers, np.int64), Sample)
+        assert [sample.label for sample in found] == numbers
+        assert all(sample.image.flags.behaved and (sample.image == sample.label).all() for sample in found)
+    with pytest.raises(IndexError):
+        access.samples(np.array([3, 60]), Sample)
+    access.close()
+    assert access.sample(7, Sample).label == 7
+
+
+def test_neighbours_of_one_key_stay_two_samples() -> None:
+    """Taken together they stand side by side, which in a tar would make them one sample."""
+    store, [path] = store_of(make_tar([("a.cls", b"1"), ("b.cls", b"2"), ("a.txt", b"x"), ("b.cls", b"3")]))
+    access = ShardAccess(store, path)
+
+    for numbers in ([0, 2], [1, 3]):
+        together = access.samples(np.array(numbers), dict)
+        assert together == [access.sample(number, dict) for number in numbers]
+
+
+def test_another_number_of_samples_than_the_record_says(tmp_path: Path) -> None:
+    """Is an IntegrityError, before any sample comes out."""
+    store = MemoryStore({"x.tar": written(tmp_path)})
+
+    with pytest.raises(IntegrityError, match="60 samples, its record says 61"):
+        ShardAccess(store, "x.tar", facts=Shard(samples=61)).sample(0, Sample)
 
 
 def test_an_index_that_is_not_the_one_announced(tmp_path: Path) -> None:
     store = MemoryStore({"x.tar": written(tmp_path), "y.tar": PLAIN})
 
     with pytest.raises(IntegrityError, match=r"^x\.tar: the index is bafk"):
-        ShardAccess(store, "x.tar", index=raw_cid(bytes(32))).count()
+        ShardAccess(store, "x.tar", facts=Shard(index=raw_cid(bytes(32)))).count()
     with pytest.raises(IntegrityError, match=r"^y\.tar: the shard has no index"):
-        ShardAccess(store, "y.tar", index=raw_cid(bytes(32))).count()
+        ShardAccess(store, "y.tar", facts=Shard(index=raw_cid(bytes(32)))).count()
 
 
 def lying(data: bytes, change: Callable[[ShardIndex], ShardIndex]) -> bytes:

@@ -129,7 +129,7 @@ def test_keys_stay_and_give_random_access(tmp_path: Path) -> None:
     pieces = reshard(FileStore(), str(writer.path), tmp_path / "cut-%06d.tar", limit=16 << 10)
 
     found = [
-        ShardAccess(FileStore(), str(piece.path), index=piece.shard.index).sample(i, dict)
+        ShardAccess(FileStore(), str(piece.path), facts=piece.shard).sample(i, dict)
         for piece in pieces
         for i in range(piece.shard.samples or 0)
     ]

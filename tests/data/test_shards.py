@@ -1,9 +1,11 @@
 """Laws of `atdata.data.shards`. What a user sees of them is `tests/test_dataset.py`."""
 
+import gc
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from atdata.data.order import Position
 from atdata.data.shards import Shards
 from atdata.data.writer import write_samples
 from atdata.storage.base import Shard
+from atdata.storage.file import FileStore
 from atdata.testing import MemoryStore
 
 
@@ -76,14 +79,40 @@ def test_what_was_learnt_is_not_pickled(tmp_path: Path) -> None:
     assert twin.access(0).sample(2, Number) == Number(2)
 
 
-def test_few_shards_are_held_for_random_access(tmp_path: Path) -> None:
-    """The shard used last is kept, of many shards not all are."""
-    write_samples(map(Number, range(3)), str(tmp_path / "a-%d.tar"))
-    store = MemoryStore({str(i): (tmp_path / "a-0.tar").read_bytes() for i in range(100)})
-    shards = Shards(store, list(store.objects))
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
-    accesses = [shards.access(i) for i in range(100)]
 
-    assert shards.access(99) is accesses[99]
-    assert shards.access(0) is not accesses[0]
-    assert shards.access(0).count() == 3
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_few_shards_are_held_open(tmp_path: Path) -> None:
+    """Of many shards the files used last; where the samples of the others lie is still known."""
+    paths = []
+    for number in range(300):
+        write_samples([Number(number)], str(tmp_path / f"{number}-%d.tar"))
+        paths.append(str(tmp_path / f"{number}-0.tar"))
+    before = open_files()
+    shards = Shards(FileStore(), paths)
+
+    found = [shards.access(number).sample(0, Number).number for number in range(300)]
+
+    assert found == list(range(300))
+    assert open_files() - before == 256
+    assert shards.access(0).sample(0, Number) == Number(0)
+    del shards
+    gc.collect()
+    assert open_files() == before
+
+
+@settings(max_examples=60)
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.data())
+def test_many_samples_lie_where_one_does(counts: list[int], data: st.DataObject) -> None:
+    """`locate_all` is `locate` for each; one that is not there is an IndexError."""
+    shards, total = known(counts), sum(counts)
+    ids = data.draw(st.lists(st.integers(-total, total - 1), max_size=9) if total else st.just([]))
+
+    numbers, places = shards.locate_all(np.array(ids, np.int64))
+
+    assert list(zip(numbers.tolist(), places.tolist(), strict=True)) == [shards.locate(i) for i in ids]
+    for wrong in (total, -total - 1):
+        with pytest.raises(IndexError, match=f"of {total:,} samples"):
+            shards.locate_all(np.array([*ids, wrong]))

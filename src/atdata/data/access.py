@@ -1,15 +1,18 @@
-"""Random access: one sample of a shard by its number.
+"""Random access: samples of a shard by their numbers.
 
-Where the samples lie is told by the shard's index (`atdata.data.index`); a shard without one is scanned once, and
-what was found stays in memory: about 100 bytes a sample. A compressed shard has no ranges: it is unpacked once into a
-temporary file, which the limits of `atdata.data.compression` bound. Reading in order is `atdata.data.reader`.
+Where the samples lie is told by the shard's index (`atdata.data.index`), which is read once; a shard without one is
+scanned once. What is kept of either is 4 bytes a sample, or 8 where keys are not the counted ones. A compressed shard
+has no ranges: it is unpacked once into a temporary file, which the limits of `atdata.data.compression` bound. Bytes
+come from `atdata.data.ranges`; samples of many shards at once are `atdata.data.take`, reading in order is
+`atdata.data.reader`.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import IO, Any, TypeVar
+from zlib import adler32, crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,35 +20,74 @@ from numpy.typing import NDArray
 from atdata.data.blocks import Block
 from atdata.data.columns import rows_of
 from atdata.data.compression import decompressed, is_compressed
-from atdata.data.decoders import Decoder, decoder_of, untyped_sample
+from atdata.data.decoders import Decoder, MsgpackDecoder, decoder_of, untyped_sample
 from atdata.data.headers import find_members
-from atdata.data.index import read_index
+from atdata.data.index import CountedKeys, counted_key, read_index
 from atdata.data.members import samples_in
+from atdata.data.ranges import Blocks, CheckedRanges, Ranges, StoreRanges
 from atdata.data.reader import constructor, shard_blocks
 from atdata.data.tar import BLOCK, padding
 from atdata.errors import IntegrityError, ShardError
-from atdata.storage.base import Store
+from atdata.storage.base import Shard, Store, Verifying
 from atdata.storage.file import FileStore
-from atdata.syntax import Cid
 
 T = TypeVar("T")
 
 _COPIED = 1 << 20  # bytes that are unpacked at a time
+_ADLER = 65521  # RFC 1950; the low half of an Adler-32 is 1 + the sum of all bytes, modulo this prime
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Places:
+class Places:
     """Where the ``n`` samples of a shard lie.
 
     Attributes:
-        keys: Their keys.
-        starts: Where the first header of each stands. Shape ``(n,)``, int64, bytes from the start of the tar.
-        stops: Where each one's last member ends, with its padding. Shape ``(n,)``, int64.
+        starts: Where the first header of each stands. Shape ``(n,)``, in units of 512 bytes from the start of the tar.
+        stops: Where each one's last member ends, with its padding. Shape ``(n,)``, the same units.
+        shard: The number in the keys, where those are the counted ones.
+        checksums: CRC-32 of each key, where they are not. Shape ``(n,)``, uint32.
     """
 
-    keys: Sequence[str]
-    starts: NDArray[np.int64]
-    stops: NDArray[np.int64]
+    starts: NDArray[np.unsignedinteger[Any]]
+    stops: NDArray[np.unsignedinteger[Any]]
+    shard: int | None
+    checksums: NDArray[np.uint32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def says(self, i: int, key: str) -> bool:
+        """Whether sample ``i`` has this key."""
+        if self.checksums is None:
+            return self.shard is not None and key == counted_key(self.shard, i)
+        return int(self.checksums[i]) == _checksum(key)
+
+
+def _checksum(key: str) -> int:
+    return crc32(key.encode("utf-8", "surrogateescape"))
+
+
+def _places(keys: Sequence[str], starts: NDArray[np.int64], stops: NDArray[np.int64]) -> Places:
+    large = len(stops) > 0 and int(stops[-1]) // BLOCK >= 1 << 32
+    units: type[np.unsignedinteger[Any]] = np.uint64 if large else np.uint32
+    first, last = (starts // BLOCK).astype(units), (stops // BLOCK).astype(units)
+    if isinstance(keys, CountedKeys):
+        return Places(first, last, keys.shard)
+    return Places(first, last, None, np.fromiter(map(_checksum, keys), np.uint32, len(keys)))
+
+
+class Decoders:
+    """What decodes samples of each type, shared by the shards of a dataset, whose layouts it learns."""
+
+    def __init__(self) -> None:
+        self._known: dict[type, tuple[Decoder, Callable[..., Any]]] = {}
+
+    def of(self, sample_type: type) -> tuple[Decoder, Callable[..., Any]]:
+        """The decoder, and what makes a sample of the values of its fields."""
+        found = self._known.get(sample_type)
+        if found is None:
+            found = self._known[sample_type] = decoder_of(sample_type), constructor(sample_type)
+        return found
 
 
 class ShardAccess:
@@ -56,27 +98,55 @@ class ShardAccess:
     Args:
         store: Where the shard is.
         path: Its path there.
-        index: CID of its index, where a record tells it: another index is refused.
+        facts: What a record says of it. Another index than the one that it names is refused, and then every block
+            that is read is checked against its digest in the index.
+        decoders: Shared with other shards of the dataset.
+        blocks: Shared with other shards of the dataset.
     """
 
-    def __init__(self, store: Store, path: str, *, index: Cid | None = None) -> None:
-        self._given = (store, path, index)
+    def __init__(
+        self,
+        store: Store,
+        path: str,
+        *,
+        facts: Shard | None = None,
+        decoders: Decoders | None = None,
+        blocks: Blocks | None = None,
+    ) -> None:
+        self._store = store
+        self._path = path
+        self._facts = facts or Shard()
+        self._decoders = decoders or Decoders()
+        self._blocks = blocks or Blocks()
         self._lock = threading.Lock()
-        self._places: _Places | None = None
+        self._found: tuple[Places, Ranges] | None = None
         self._unpacked: IO[bytes] | None = None
-        self._decoders: dict[type, Decoder] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, self._given
+        return _rebuild, (self._store, self._path, self._facts)
 
-    def count(self) -> int:
-        """The number of samples: from the index, else by a scan of the shard.
+    @property
+    def near(self) -> bool:
+        """True where reading a sample costs about as much as its bytes."""
+        return self._find()[1].near
+
+    @property
+    def kept(self) -> int:
+        """Samples whose places are in memory."""
+        return len(self._found[0]) if self._found is not None else 0
+
+    def places(self) -> Places:
+        """Where the samples lie: from the index, else by a scan of the shard.
 
         Raises:
-            IntegrityError: The index contradicts itself, or is not the one that was announced.
+            IntegrityError: The index contradicts itself, or is not the one that the record names.
             ShardError: The shard had to be scanned and is damaged.
         """
-        return len(self._known_places().starts)
+        return self._find()[0]
+
+    def count(self) -> int:
+        """The number of samples; raises as `places` does."""
+        return len(self.places())
 
     def sample(self, i: int, sample_type: type[T]) -> T:
         """Read one sample.
@@ -87,86 +157,140 @@ class ShardAccess:
 
         Raises:
             IndexError: The shard has no sample ``i``.
-            IntegrityError: The index says a place where that sample is not.
+            IntegrityError: The index says a place where that sample is not, or a block has another digest.
             ShardError, SchemaMismatchError: As `atdata.data.reader.read_samples` raises them.
         """
-        places = self._known_places()
-        if not 0 <= i < len(places.starts):
-            raise IndexError(f"{self._given[1]}: there is no sample {i} among {len(places.starts):,}")
-        block = self._read(int(places.starts[i]), int(places.stops[i]), places.keys[i])
-        if sample_type is dict:
-            [(key, by_extension)] = samples_in(block.members, shard=block.shard)
-            payloads = {extension: block.payload(number) for extension, number in by_extension.items()}
-            return untyped_sample(key, payloads, shard=block.shard)  # type: ignore[return-value]  # T is dict
-        if sample_type not in self._decoders:
-            self._decoders[sample_type] = decoder_of(sample_type)
-        decoded = self._decoders[sample_type].decode(block)
-        if decoded.error is not None:
-            raise decoded.error
-        return constructor(sample_type)(*(rows_of(column)[0] for column in decoded.columns))
+        places, ranges = self._find()
+        if not 0 <= i < len(places):
+            raise IndexError(f"{self._path}: there is no sample {i} among {len(places):,}")
+        start, stop = int(places.starts[i]) * BLOCK, int(places.stops[i]) * BLOCK
+        data = memoryview(bytearray(stop - start))
+        ranges.readinto(data, start)
+        if sample_type is not dict:
+            decoder, construct = self._decoders.of(sample_type)
+            payload = _plain_payload(data, places, i) if isinstance(decoder, MsgpackDecoder) else None
+            values = decoder.values(payload) if payload is not None else None  # type: ignore[attr-defined]
+            if values is not None:
+                sample: T = construct(*values)
+                return sample
+        [sample] = self._decode(np.frombuffer(data, np.uint8), [i], sample_type)
+        return sample
+
+    def samples(self, numbers: NDArray[np.int64], sample_type: type[T]) -> list[T]:
+        """Read several samples of increasing numbers, each once. Raises as `sample` does."""
+        if not len(numbers):
+            return []
+        places, ranges = self._find()
+        if not 0 <= numbers[0] <= numbers[-1] < len(places):
+            raise IndexError(f"{self._path}: there is no sample {numbers[-1]} among {len(places):,}")
+        starts = places.starts[numbers].astype(np.int64) * BLOCK
+        stops = places.stops[numbers].astype(np.int64) * BLOCK
+        return self._decode(ranges.read(starts, stops), numbers.tolist(), sample_type)
 
     def close(self) -> None:
-        """Remove the temporary file, if there is one. May be called twice; the next call unpacks again."""
+        """Let go of the file, and of the temporary one if there is one. The next call opens it again."""
         with self._lock:
             if self._unpacked is not None:
                 self._unpacked.close()
-            self._unpacked = self._places = None
+                self._unpacked = self._found = None
+            elif self._found is not None:
+                self._found[1].close()
 
-    def _known_places(self) -> _Places:
-        with self._lock:
-            if self._places is None:
-                store, path = self._place()
-                self._places = self._indexed(store, path) or _scanned(store, path)
-            return self._places
+    def _find(self) -> tuple[Places, Ranges]:
+        if self._found is None:
+            with self._lock:
+                if self._found is None:
+                    found = self._locate()
+                    if self._facts.samples not in (None, len(found[0])):
+                        raise IntegrityError(
+                            f"the shard has {len(found[0]):,} samples, its record says {self._facts.samples:,}",
+                            shard=self._path,
+                        )
+                    self._found = found
+        return self._found
 
-    def _place(self) -> tuple[Store, str]:
-        """Where the tar lies: where it was said to, or in the temporary file."""
-        store, path, _ = self._given
-        if not is_compressed(path):
-            return store, path
-        if self._unpacked is None:
-            self._unpacked = _unpack(store, path)
-        return FileStore(), self._unpacked.name
+    def _locate(self) -> tuple[Places, Ranges]:
+        """Where the samples lie, and what reads them."""
+        expected = self._facts.index
+        if is_compressed(self._path):
+            self._unpacked = self._unpacked or _unpack(self._store, self._path)
+            store: Store = FileStore()
+            path, size = self._unpacked.name, None
+        else:
+            store, path, size = self._store, self._path, self._facts.bytes
+            if expected is not None and isinstance(store, Verifying):
+                store = store.unverified or store
+        index = read_index(store, path, size=size)
+        if expected is not None and (index is None or index.cid != expected):
+            there = "the shard has no index" if index is None else f"the index is {index.cid}"
+            raise IntegrityError(f"{there}; its record names {expected}", shard=self._path)
+        ranges: Ranges = StoreRanges(store, path)
+        if index is None:
+            return _scanned(store, path), ranges
+        if expected is not None:
+            ranges = CheckedRanges(ranges, index, self._blocks, shard=self._path)
+        return _places(index.keys, index.offsets[:-1], index.offsets[1:]), ranges
 
-    def _indexed(self, store: Store, path: str) -> _Places | None:
-        expected = self._given[2]
-        found = read_index(store, path)
-        if found is None:
-            if expected is not None:
-                raise IntegrityError(f"the shard has no index; its record names {expected}", shard=path)
-            return None
-        if expected is not None and found.cid != expected:
-            raise IntegrityError(f"the index is {found.cid}; its record names {expected}", shard=path)
-        return _Places(found.keys, found.offsets[:-1], found.offsets[1:])
-
-    def _read(self, start: int, stop: int, key: str) -> Block:
-        """The members of one sample, checked against what the index says of it."""
-        store, path = self._place()
-        shard = self._given[1]
-        buffer = np.empty(stop - start, np.uint8)
-        filled = 0
-        with closing(store.open(path, start=start, stop=stop)) as stream:
-            while filled < len(buffer) and (count := stream.readinto(buffer.data[filled:])):
-                filled += count
+    def _decode(self, data: NDArray[np.uint8], numbers: list[int], sample_type: type[T]) -> list[T]:
+        """The samples in tar bytes that are theirs, one after another, checked against what the index says of them."""
+        places, shard = self.places(), self._path
         try:
-            found = find_members(buffer[:filled], position=start)
-            keys = [name for name, _ in samples_in(found.members, shard=shard)]
+            found = find_members(data)
+            samples = list(samples_in(found.members, shard=shard))
         except ShardError as error:
-            raise IntegrityError(f"sample {key!r} is not where the index says: {error}", shard=shard) from error
-        if keys != [key] or found.end != len(buffer):
-            raise IntegrityError(
-                f"the index says that bytes {start:,} to {stop:,} are the sample {key!r}; there is "
-                + (f"{', '.join(map(repr, keys))}" if keys and keys != [key] else "no whole sample"),
-                shard=shard,
-            )
-        return Block(shard, start, found.members)
+            if len(numbers) > 1:
+                return self._one_by_one(numbers, sample_type)
+            raise IntegrityError(f"sample {numbers[0]:,} is not where the index says: {error}", shard=shard) from error
+        keys = [key for key, _ in samples]
+        if len(keys) != len(numbers) or found.end != len(data) or not all(map(places.says, numbers, keys)):
+            if len(numbers) > 1:
+                return self._one_by_one(numbers, sample_type)
+            there = ", ".join(map(repr, keys)) if keys and found.end == len(data) else "no whole sample"
+            raise IntegrityError(f"sample {numbers[0]:,} is not where the index says: there is {there}", shard=shard)
+        block = Block(shard, 0, found.members)
+        if sample_type is dict:
+            return [
+                untyped_sample(key, {name: block.payload(number) for name, number in members.items()}, shard=shard)  # type: ignore[misc]  # T is dict
+                for key, members in samples
+            ]
+        decoder, construct = self._decoders.of(sample_type)
+        decoded = decoder.decode(block)
+        if decoded.error is not None:
+            raise decoded.error
+        return list(map(construct, *map(rows_of, decoded.columns)))
+
+    def _one_by_one(self, numbers: list[int], sample_type: type[T]) -> list[T]:
+        """What together is odd: two samples of one key that now are neighbours, or one that is not in its place."""
+        return [self.sample(number, sample_type) for number in numbers]
 
 
-def _rebuild(store: Store, path: str, index: Cid | None) -> ShardAccess:
-    return ShardAccess(store, path, index=index)
+def _plain_payload(data: memoryview, places: Places, i: int) -> memoryview | None:
+    """What one plain ``.msgpack`` member holds whose header is right and whose key is that of sample ``i``; else None.
+
+    The common case without numpy, whose calls cost more than a small sample.
+    """
+    header = data[:BLOCK].tobytes()
+    try:
+        size, stated = int(header[124:135], 8), int(header[148:154], 8)
+    except ValueError:
+        return None
+    end = BLOCK + size
+    if header[156:157] != b"0" or header[257:262] != b"ustar" or header[345] or end + padding(size) != len(data):
+        return None
+    total = stated - 8 * ord(" ") + sum(header[148:156])
+    if adler32(header) & 0xFFFF != (1 + total) % _ADLER:
+        return None
+    key, dot, rest = header[:100].partition(b".")
+    if rest.rstrip(b"\0") != b"msgpack" or not dot or b"/" in rest or key[:2] == b"__":
+        return None
+    return data[BLOCK:end] if places.says(i, key.decode("utf-8", "surrogateescape")) else None
 
 
-def _scanned(store: Store, path: str) -> _Places:
+def _rebuild(store: Store, path: str, facts: Shard) -> ShardAccess:
+    return ShardAccess(store, path, facts=facts)
+
+
+def _scanned(store: Store, path: str) -> Places:
     keys: list[str] = []
     starts: list[int] = []
     stops: list[int] = []
@@ -179,7 +303,7 @@ def _scanned(store: Store, path: str) -> _Places:
             keys.append(key)
             starts.append(block.position + int(members.starts[first]))
             stops.append(block.position + int(members.headers[last]) + BLOCK + size + padding(size))
-    return _Places(keys, np.array(starts, np.int64), np.array(stops, np.int64))
+    return _places(keys, np.array(starts, np.int64), np.array(stops, np.int64))
 
 
 def _unpack(store: Store, path: str) -> IO[bytes]:

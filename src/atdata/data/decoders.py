@@ -159,13 +159,18 @@ class MsgpackDecoder:
     def _row(self, block: Block, number: int) -> list[Any]:
         """The values of one sample, in the order of the fields."""
         payload = block.payload(number)
+        values = self.values(payload)
+        return self._careful_row(block, number, payload) if values is None else values
+
+    def values(self, payload: memoryview) -> list[Any] | None:
+        """The values in one ``.msgpack`` member, in the order of the fields; None where a closer look is needed."""
         try:
             values = list(msgspec.structs.astuple(self._decode(payload)))
             for place in self._arrays:
                 if values[place] is not None:
                     values[place] = own_array(decode_array(values[place]))
         except (msgspec.MsgspecError, ShardError, UnicodeDecodeError, RecursionError):
-            return self._careful_row(block, number, payload)
+            return None
         return values
 
     def _careful_row(self, block: Block, number: int, payload: memoryview) -> list[Any]:

@@ -5,17 +5,25 @@ scan. Nothing is opened before it is needed. Reading in order is `atdata.data.re
 `atdata.data.access`, which this module hands its shards to.
 """
 
+import os
+import threading
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from atdata.data.order import Position, fingerprint, fingerprint_of_all
 from atdata.storage.base import Shard, Store
 
 if TYPE_CHECKING:
-    from atdata.data.access import ShardAccess
+    from atdata.data.access import Decoders, ShardAccess
+    from atdata.data.ranges import Blocks
 
-_MAX_OPEN = 64  # shards whose index is kept for reading out of order; one of 10,000 samples takes 80 kB
+_MAX_FILES = 256  # kept open at a time, a quarter of what a process mostly may open
+_MAX_PLACES = 16 << 20  # samples whose places are kept, of 4 to 8 bytes each
 
 
 class Shards:
@@ -44,41 +52,71 @@ class Shards:
         self.paths = tuple(paths)
         self.facts = None if facts is None else tuple(facts)
         self._typed = typed
+        self._begin()
+
+    def _begin(self) -> None:
         self._counts: dict[int, int] = {}
-        self._open: OrderedDict[int, ShardAccess] = OrderedDict()
+        self._borders: list[int] | None = None
+        self._open_nothing()
+
+    def _open_nothing(self) -> None:
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._known: OrderedDict[int, ShardAccess] = OrderedDict()
+        self._files: OrderedDict[int, None] = OrderedDict()
+        self._shared: tuple[Decoders, Blocks] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_counts": {}, "_open": OrderedDict()}
+        return {name: getattr(self, name) for name in ("store", "paths", "facts", "_typed")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._begin()
 
     def known_total(self) -> int | None:
         """The number of samples, where it is known without reading a shard: no I/O."""
-        counts = [self._known(number) for number in range(len(self.paths))]
+        if self._borders is not None:
+            return self._borders[-1]
+        counts = [self._known_count(number) for number in range(len(self.paths))]
         return None if None in counts else sum(count for count in counts if count is not None)
 
     def indexed_total(self) -> int | None:
         """The number of samples, where it is known or local shards have an index; reads the ends of files at most."""
+        for number in range(len(self.paths)):
+            if self._known_count(number) is None and not self._has_index(number):
+                return None
+        return self.borders()[-1]
+
+    def _has_index(self, number: int) -> bool:
+        """Whether a shard is local and has an index. It is opened."""
+        from atdata.data.compression import is_compressed
         from atdata.data.index import read_index
 
-        total = 0
-        for number, path in enumerate(self.paths):
-            count = self._known(number)
-            if count is None and self._is_local(path) and (index := read_index(self.store, path)) is not None:
-                count = self._counts[number] = len(index)
-            if count is None:
-                return None
-            total += count
-        return total
+        path = self.paths[number]
+        if not self.is_local(number) or is_compressed(path) or (index := read_index(self.store, path)) is None:
+            return False
+        self._counts[number] = len(index)
+        return True
 
     def count(self, number: int) -> int:
         """The number of samples of one shard, by a scan where there is no other way. Raises as reading does."""
-        count = self._known(number)
+        count = self._known_count(number)
         if count is None:
             count = self._counts[number] = self.access(number).count()
         return count
 
-    def _known(self, number: int) -> int | None:
+    def _known_count(self, number: int) -> int | None:
         said = self.facts[number].samples if self.facts is not None else None
         return self._counts.get(number) if said is None else said
+
+    def borders(self) -> list[int]:
+        """How many samples come before each shard, then how many there are; scans where there is no other way."""
+        if self._borders is None:
+            borders = [0]
+            for number in range(len(self.paths)):
+                borders.append(borders[-1] + self.count(number))
+            self._borders = borders
+        return self._borders
 
     def locate(self, i: int) -> tuple[int, int]:
         """The shard in which sample ``i`` lies, and its number there. Shards behind it are not looked at.
@@ -86,26 +124,64 @@ class Shards:
         Raises:
             IndexError: There are not so many samples; or ``i`` is negative, and there are not so many before the end.
         """
-        rest = i if i >= 0 else i + sum(map(self.count, range(len(self.paths))))
-        if rest >= 0:
-            for number in range(len(self.paths)):
-                if rest < (count := self.count(number)):
-                    return number, rest
-                rest -= count
-        raise IndexError(f"sample {i:,} of a dataset of {sum(map(self.count, range(len(self.paths)))):,} samples")
+        if self._borders is None and i >= 0 and (found := self._search(i)) is not None:
+            return found
+        borders = self.borders()
+        place = i if i >= 0 else i + borders[-1]
+        if not 0 <= place < borders[-1]:
+            raise IndexError(f"sample {i:,} of a dataset of {borders[-1]:,} samples")
+        number = bisect_right(borders, place) - 1
+        return number, place - borders[number]
+
+    def _search(self, i: int) -> tuple[int, int] | None:
+        for number in range(len(self.paths)):
+            if i < (count := self.count(number)):
+                return number, i
+            i -= count
+        return None
+
+    def locate_all(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The shards in which samples lie, and their numbers there.
+
+        Raises:
+            IndexError: There are not so many samples, from either end.
+        """
+        borders = np.array(self.borders(), np.int64)
+        total = borders[-1]
+        wrong = (ids < -total) | (ids >= total)
+        if wrong.any():
+            raise IndexError(f"sample {ids[wrong.argmax()]:,} of a dataset of {total:,} samples")
+        ids = np.where(ids < 0, ids + total, ids)
+        numbers = np.searchsorted(borders, ids, side="right") - 1
+        return numbers, ids - borders[numbers]
 
     def access(self, number: int) -> "ShardAccess":
-        """Random access to one shard; those used last are kept."""
-        from atdata.data.access import ShardAccess  # here, since most programs read in order alone
+        """Random access to one shard. What is known of those used last is kept, and fewer of them are kept open."""
+        if self._process != os.getpid():  # after a fork a lock may be held by a thread that is not here
+            self._open_nothing()
+        with self._lock:
+            access = self._known.get(number)
+            if access is None:
+                access = self._known[number] = self._access(number)
+            self._known.move_to_end(number)
+            self._files[number] = None
+            self._files.move_to_end(number)
+            if len(self._files) > _MAX_FILES:
+                self._known[self._files.popitem(last=False)[0]].close()
+            return access
 
-        if number in self._open:
-            self._open.move_to_end(number)
-            return self._open[number]
-        index = self.facts[number].index if self.facts is not None else None
-        access = self._open[number] = ShardAccess(self.store, self.paths[number], index=index)
-        while len(self._open) > _MAX_OPEN:
-            self._open.popitem(last=False)[1].close()
-        return access
+    def _access(self, number: int) -> "ShardAccess":
+        from atdata.data.access import Decoders, ShardAccess  # here, since most programs read in order alone
+        from atdata.data.ranges import Blocks
+
+        decoders, blocks = self._shared = self._shared or (Decoders(), Blocks())
+        facts = self.facts[number] if self.facts is not None else None
+        kept = sum(access.kept for access in self._known.values()) if len(self._known) % 64 == 63 else 0
+        while kept > _MAX_PLACES and len(self._known) > 1:
+            oldest, access = self._known.popitem(last=False)
+            self._files.pop(oldest, None)
+            kept -= access.kept
+        return ShardAccess(self.store, self.paths[number], facts=facts, decoders=decoders, blocks=blocks)
 
     def fingerprint(self) -> str:
         """What tells this dataset from another (`atdata.data.order.fingerprint`). Looks at the size of local files."""
@@ -114,13 +190,13 @@ class Shards:
     def _facts(self, number: int) -> Shard:
         if self.facts is not None:
             return self.facts[number]
-        path = self.paths[number]
-        return Shard(bytes=self.store.size(path)) if self._is_local(path) else Shard()
+        return Shard(bytes=self.store.size(self.paths[number])) if self.is_local(number) else Shard()
 
-    def _is_local(self, path: str) -> bool:
+    def is_local(self, number: int) -> bool:
+        """Whether the path of a shard is that of a file of this machine."""
         from atdata.storage.url import scheme_of
 
-        scheme = scheme_of(path)
+        scheme = scheme_of(self.paths[number])
         return scheme == "file" or (scheme is None and self._typed)
 
     def settle(self, position: Position) -> None:

@@ -8,10 +8,12 @@ copy. One contract test class covers them all (`atdata.testing.StoreContract`).
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from atdata.errors import LimitError
-from atdata.syntax import Cid
+
+if TYPE_CHECKING:
+    from atdata.syntax import Cid
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +27,10 @@ class Shard:
         index: CID of the payload of its ``__index__`` member (`atdata.data.index`).
     """
 
-    cid: Cid | None = None
+    cid: "Cid | None" = None
     bytes: int | None = None
     samples: int | None = None
-    index: Cid | None = None
+    index: "Cid | None" = None
 
 
 class Stream(Protocol):
@@ -66,6 +68,40 @@ class Store(Protocol):
 
     def size(self, path: str) -> int:
         """Length of one object, in bytes. Raises as `open` does."""
+        ...
+
+
+class Positioned(Protocol):
+    """An object that is kept open and read at any place. Several threads may read at once."""
+
+    def readinto_at(self, buffer: memoryview, position: int, /) -> int:
+        """Fill a writable buffer of bytes from ``position`` on; return how many came, fewer only at the end."""
+        ...
+
+    def close(self) -> None:
+        """Release the file. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class RandomAccess(Protocol):
+    """What a store may offer besides reading ranges: objects kept open, so that one sample costs one call."""
+
+    def open_at(self, path: str) -> Positioned | None:
+        """Open an object to read at any place; None where the object of this path cannot be kept open.
+
+        Raises as `Store.open` does.
+        """
+        ...
+
+
+@runtime_checkable
+class Verifying(Protocol):
+    """What a store has that checks shards as a whole before it hands out a byte of them."""
+
+    @property
+    def unverified(self) -> Store | None:
+        """The store behind it, for who checks blocks by the index of a shard; None where it reads no ranges."""
         ...
 
 

@@ -34,6 +34,10 @@ class FileStore:
         """
         return FileStream(_open(_local(path)), path, start, stop)
 
+    def open_at(self, path: str) -> "FileAt":
+        """Open a file to read at any place; raises as `open` does."""
+        return FileAt(_open(_local(path)), path)
+
     def size(self, path: str) -> int:
         """Length of a file, in bytes."""
         descriptor = _open(_local(path))
@@ -94,6 +98,34 @@ class FileStream:
             raise UnavailableError(f"{self._path}: {error.strerror or error}") from error
         self._position += count
         return count
+
+    def close(self) -> None:
+        """Close the file. May be called twice."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class FileAt:
+    """An open file, read at any place. A fork shares it safely: it has no position."""
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        self._descriptor = descriptor
+        self._path = path
+
+    def readinto_at(self, buffer: memoryview, position: int, /) -> int:
+        """Fill a buffer from ``position`` on, by one call of the system where it gives all at once."""
+        try:
+            count = filled = os.preadv(self._descriptor, [buffer], position)
+            while count and filled < len(buffer):
+                count = os.preadv(self._descriptor, [buffer[filled:]], position + filled)
+                filled += count
+        except OSError as error:
+            raise UnavailableError(f"{self._path}: {error.strerror or error}") from error
+        return filled
 
     def close(self) -> None:
         """Close the file. May be called twice."""

@@ -56,6 +56,11 @@ class VerifiedStore:
     def __setstate__(self, state: dict[str, Any]) -> None:
         VerifiedStore.__init__(self, state["inner"], state["shards"], folder=state["folder"])
 
+    @property
+    def unverified(self) -> Store | None:
+        """The inner store, for who checks blocks by the index of a shard; None where it has no ranges."""
+        return self._inner if getattr(self._inner, "ranges", True) else None
+
     def open(self, path: str, *, start: int = 0, stop: int | None = None) -> Stream:
         """Stream a checked shard; see `Store.open`. The first time, the whole shard is read.
 
