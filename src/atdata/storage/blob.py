@@ -32,7 +32,12 @@ class BlobStore:
         resolve: Gives the base URL of the PDS of a DID, as the DID document names it now. Must be picklable where the
             store is pickled.
         transport: Over which they are fetched.
+
+    Attributes:
+        ranges: False: a PDS sends a blob from its start, so a range costs as much as all that is before it.
     """
+
+    ranges = False
 
     def __init__(self, did: Did, resolve: Callable[[Did], str], transport: Transport) -> None:
         self._did = did
