@@ -180,13 +180,13 @@ def test_blobs_are_read_from_the_pds() -> None:
     with serving({path: [Answer(body=b"blob", ranges=False)]}) as server:
         asked: list[Did] = []
 
-        def resolve(did: Did) -> str:
+        def find_pds(did: Did, *, fresh: bool = False) -> str:
             asked.append(did)
             return server.url("/")
 
         storage = BlobStorage((Blob(cid, "application/x-tar", 4),))
         transport = Transport(Policy(allow_private=True))
-        store, paths = record_place(storage, own=False, did=DID, resolve=resolve, transport=transport)
+        store, paths = record_place(storage, own=False, did=DID, find_pds=find_pds, transport=transport)
         assert asked == []
         assert read_all(store, paths[0], start=1, stop=3, limit=10) == b"lo"
         assert asked == [DID]
@@ -196,7 +196,7 @@ def test_blobs_need_their_repository_and_all_of_their_list() -> None:
     """Half a dataset is never opened in silence."""
     storage = BlobStorage((), ({"uri": "at://x", "cid": "y"},))
     with pytest.raises(ValueError, match="more"):
-        record_place(storage, own=True, did=DID, resolve=str)
+        record_place(storage, own=True, did=DID, find_pds=lambda did, **_: did)
     with pytest.raises(ValueError, match="DID"):
         record_place(BlobStorage(()), own=True)
 

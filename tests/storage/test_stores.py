@@ -30,7 +30,7 @@ class Pds:
     def __init__(self, base: str) -> None:
         self.base = base
 
-    def __call__(self, did: Did) -> str:
+    def __call__(self, did: Did, *, fresh: bool = False) -> str:
         return self.base
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from atdata.atproto.identity import Resolver, pds_of, resolver_from_environment
 from atdata.atproto.local import LOCAL_DID, LocalRepository
-from atdata.atproto.network import NetworkRepository, list_repository, read_record
+from atdata.atproto.network import NetworkRepository
+from atdata.atproto.public import PublicRepository
 from atdata.atproto.repository import Record, Repository
 from atdata.atproto.session import Session, create_session
 from atdata.atproto.session_file import SessionFile
-from atdata.atproto.xrpc import Xrpc
 from atdata.errors import AuthenticationError, InvalidSyntaxError
 from atdata.folders import data_folder
 from atdata.net import Policy, Transport
@@ -210,16 +210,16 @@ class Client:
         did = self.did_of(uri)
         if (own := self.own_repository(did)) is not None:
             return own.get_record(uri.collection, uri.rkey)
-        return read_record(self._xrpc(did), did, uri.collection, uri.rkey)
+        return self._public(did).get_record(uri.collection, uri.rkey)
 
     def list_records(self, did: Did, collection: Nsid) -> Iterator[Record]:
         """All records of a collection in anybody's repository, the greatest key first. Raises as `get_record`."""
         if (own := self.own_repository(did)) is not None:
             return own.list_records(collection)
-        return list_repository(self._xrpc(did), did, collection)
+        return self._public(did).list_records(collection)
 
-    def _xrpc(self, did: Did) -> Xrpc:
-        return Xrpc(self.resolver.pds(did), self.transport)
+    def _public(self, did: Did) -> PublicRepository:
+        return PublicRepository(did, resolver=self.resolver, transport=self.transport)
 
     def _with(self, session: Session) -> "Client":
         return Client(

@@ -9,9 +9,9 @@ Source: lexicons com.atproto.repo.*, com.atproto.server.describeServer
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -78,25 +78,38 @@ def read_record(xrpc: Xrpc, did: Did, collection: Nsid, rkey: str) -> Record:
 
 def list_repository(xrpc: Xrpc, did: Did, collection: Nsid) -> Iterator[Record]:
     """All records of a collection, the greatest record key first. Raises as `read_record`. Memory is one page."""
-    cursor: str | None = None
-    while True:
-        parameters: dict[str, Parameter] = {"repo": did, "collection": collection, "limit": PAGE, "cursor": cursor}
-        try:
-            answer = xrpc.query("com.atproto.repo.listRecords", parameters, limit=PAGE_LIMIT)
-        except XrpcError as error:
-            raise _absent(error, f"at://{did}/{collection}") from error
-        records = answer.get("records")
-        if not isinstance(records, list):
-            raise UnavailableError(f"{xrpc.host} gave a list of records that is none")
-        for item in records:
-            record = _record(item, xrpc.host)
-            if (record.uri.authority, record.uri.collection) != (did, collection):
-                raise UnavailableError(f"{xrpc.host} was asked for at://{did}/{collection} and listed {record.uri}")
-            yield record
-        following = answer.get("cursor")
-        if not records or not isinstance(following, str) or following == cursor:
-            return
-        cursor = following
+    return paged(partial(list_page, xrpc, did, collection))
+
+
+def paged(page: Callable[[str | None], tuple[list[Record], str | None]]) -> Iterator[Record]:
+    """The records of all pages; ``page`` gives the one behind a cursor, and the next cursor."""
+    records, cursor = page(None)
+    yield from records
+    while cursor is not None:
+        records, cursor = page(cursor)
+        yield from records
+
+
+def list_page(xrpc: Xrpc, did: Did, collection: Nsid, cursor: str | None) -> tuple[list[Record], str | None]:
+    """The records of a collection behind ``cursor`` (None: from the greatest key on), and the next cursor, if any.
+
+    Raises as `read_record`.
+    """
+    parameters: dict[str, Parameter] = {"repo": did, "collection": collection, "limit": PAGE, "cursor": cursor}
+    try:
+        answer = xrpc.query("com.atproto.repo.listRecords", parameters, limit=PAGE_LIMIT)
+    except XrpcError as error:
+        raise _absent(error, f"at://{did}/{collection}") from error
+    items = answer.get("records")
+    if not isinstance(items, list):
+        raise UnavailableError(f"{xrpc.host} gave a list of records that is none")
+    records = [_record(item, xrpc.host) for item in items]
+    for record in records:
+        if (record.uri.authority, record.uri.collection) != (did, collection):
+            raise UnavailableError(f"{xrpc.host} was asked for at://{did}/{collection} and listed {record.uri}")
+    following = answer.get("cursor")
+    more = bool(records) and isinstance(following, str) and following != cursor
+    return records, str(following) if more else None
 
 
 class NetworkRepository:

@@ -82,7 +82,8 @@ class RecordPlaces:
                 storage,
                 own=own is not None,
                 did=self.did,
-                resolve=self.client.resolver.pds,
+                find_pds=self.client.resolver.pds,
+                record=self.uri,
                 transport=self.client.transport,
             )
         except UnsupportedStorageError as error:

@@ -6,20 +6,21 @@ scheme is one module, one line in `UrlStore`, and a contract test.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from atdata.errors import InvalidRecordError, InvalidSyntaxError, LimitError, RefusedError, UnsupportedStorageError
 from atdata.redaction import shown
-from atdata.storage.base import Positioned, Store, Stream
+from atdata.storage.base import Store, Stream
 from atdata.storage.file import FileStore
 from atdata.storage.union import BlobStorage, Storage, UnknownStorage, UrlStorage
 from atdata.storage.url import MAX_SHARDS, SCHEMES, check_url, count_braces, expand, file_path, scheme_of, split_joined
-from atdata.syntax import Did
+from atdata.syntax import AtUri, Did
 
 if TYPE_CHECKING:
     from atdata.net import Transport
+    from atdata.storage.home import FindPds
 
 
 class UrlStore:
@@ -47,11 +48,6 @@ class UrlStore:
     def size(self, path: str) -> int:
         """Length of the object at a URL, in bytes."""
         return self._store(path).size(path)
-
-    def open_at(self, path: str) -> Positioned | None:
-        """A file kept open; None for every other scheme."""
-        store = self._store(path)
-        return store.open_at(path) if isinstance(store, FileStore) else None
 
     def _store(self, path: str) -> Store:
         scheme = scheme_of(path)
@@ -115,7 +111,8 @@ def record_place(
     *,
     own: bool,
     did: Did | None = None,
-    resolve: "Callable[[Did], str] | None" = None,
+    find_pds: "FindPds | None" = None,
+    record: AtUri | None = None,
     transport: "Transport | None" = None,
 ) -> tuple[Store, list[str]]:
     """The store and the paths of a record's storage. Nothing is opened.
@@ -124,21 +121,22 @@ def record_place(
         storage: Its ``more`` must have been fetched already: all blobs stand in ``blobs``.
         own: The caller's own repository object gave the record; never because of the DID in it.
         did: Whose blobs they are.
-        resolve: Gives the base URL of the PDS of a DID, at the time when a blob is opened.
+        find_pds: Gives the base URL of the PDS of a DID, at the time when a blob is opened.
+        record: That names the blobs; a blob that is missing is explained by whether it is still there.
         transport: Over which everything is fetched.
 
     Raises:
         RefusedError: A rule forbids a URL of the record; see `check_url`.
         LimitError: More than 100,000 shards.
         UnsupportedStorageError: A variant or scheme that this release cannot open; the message names it.
-        ValueError: Blobs without ``did`` and ``resolve``, or with ``more``.
+        ValueError: Blobs without ``did`` and ``find_pds``, or with ``more``.
     """
     if isinstance(storage, UnknownStorage):
         raise UnsupportedStorageError(
             f"this release cannot open storage of type {storage.type!r}; a newer one may", kind=storage.type
         )
     if isinstance(storage, BlobStorage):
-        return _blob_place(storage, did, resolve, transport)
+        return _blob_place(storage, did, find_pds, record, transport)
     return _url_place(storage, own, transport)
 
 
@@ -153,16 +151,20 @@ def _url_place(storage: UrlStorage, own: bool, transport: "Transport | None") ->
 
 
 def _blob_place(
-    storage: BlobStorage, did: Did | None, resolve: "Callable[[Did], str] | None", transport: "Transport | None"
+    storage: BlobStorage,
+    did: Did | None,
+    find_pds: "FindPds | None",
+    record: AtUri | None,
+    transport: "Transport | None",
 ) -> tuple[Store, list[str]]:
-    if did is None or resolve is None:
+    if did is None or find_pds is None:
         raise ValueError("blobs need the DID of their repository and a way to find its PDS")
     if storage.more:
         raise ValueError("the blobs that 'more' names must be fetched and added to 'blobs' first")
     from atdata.net import Policy, Transport
     from atdata.storage.blob import BlobStore
 
-    store = BlobStore(did, resolve, transport or Transport(Policy.from_environment()))
+    store = BlobStore(did, find_pds, transport or Transport(Policy.from_environment()), record=record)
     return store, [str(blob.cid) for blob in storage.blobs]
 
 
