@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.network.plugin import FOLDER, install_packages, node_package
+from tests.network.plugin import FOLDER
+from tests.node import install_packages, node_package
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ def ask_reference(
     texts: Sequence[str] = (),
 ) -> Answers:
     """Validate each case, a definition's NSID and a value, and count the graphemes of each text."""
-    install_packages()
+    install_packages(FOLDER)
     command = [
         str(node_package() / "bin" / "node"),
         str(Path(__file__).with_name("reference_lexicon.mjs")),

