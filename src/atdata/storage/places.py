@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from atdata.errors import InvalidRecordError, InvalidSyntaxError, LimitError, RefusedError, UnsupportedStorageError
 from atdata.redaction import shown
-from atdata.storage.base import Store, Stream
+from atdata.storage.base import Positioned, Store, Stream
 from atdata.storage.file import FileStore
 from atdata.storage.union import BlobStorage, Storage, UnknownStorage, UrlStorage
 from atdata.storage.url import MAX_SHARDS, SCHEMES, check_url, count_braces, expand, file_path, scheme_of, split_joined
@@ -48,6 +48,11 @@ class UrlStore:
     def size(self, path: str) -> int:
         """Length of the object at a URL, in bytes."""
         return self._store(path).size(path)
+
+    def open_at(self, path: str) -> Positioned | None:
+        """A file kept open; None for every other scheme."""
+        store = self._store(path)
+        return store.open_at(path) if isinstance(store, FileStore) else None
 
     def _store(self, path: str) -> Store:
         scheme = scheme_of(path)
