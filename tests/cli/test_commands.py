@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import atdata
 from atdata.cli.main import run
-from atdata.syntax import parse_nsid
+from atdata.syntax import parse_at_uri, parse_nsid
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -252,3 +252,85 @@ def test_hostile_records_are_shown_escaped(cli: Run) -> None:
     assert not set("\x1b\x07\x9b\u202e") & set(shown)
     assert shown.count("\\x1b]0;owned") == 11
     assert "com.example.moon#storage: unknown to this release" in shown
+
+
+def test_download_prints_what_a_dataset_takes(cli: Run) -> None:
+    """The files in brace notation are all of stdout; a split is a part of them, and nothing comes twice."""
+    uri = _publish(cli, "--storage", "blobs", "--split", "train=0-2", "--split", "test=2-3")
+
+    assert cli("download", uri) == (0, "notes/notes-{000000..000002}.tar\n", "3 shards, 11.3 kB\n")
+    assert _json(cli, "download", uri, "notes", "--split", "test") == {
+        "url": "notes/notes-000002.tar",
+        "files": ["notes/notes-000002.tar"],
+        "bytes": Path("notes/notes-000002.tar").stat().st_size,
+        "kept": 1,
+        "unchecked": 0,
+    }
+    assert len(list(atdata.Dataset[dict[str, Any]](url="notes/notes-{000000..000002}.tar"))) == 5
+    assert "3 were there already" in cli("download", uri)[2]
+
+
+def test_download_says_what_did_not_come(cli: Run) -> None:
+    """In one line, with exit code 1; what could be had is there."""
+    uri = _publish(cli, "--storage", "url")
+    Path("notes-000001.tar").unlink()
+
+    status, out, err = cli("download", uri, "here")
+
+    assert (status, out) == (1, "")
+    assert err.startswith("error: 1 of 3 shards did not come, the others did; ")
+    assert sorted(path.name for path in Path("here").glob("*.tar")) == ["notes-000000.tar", "notes-000002.tar"]
+
+
+def test_download_into_a_file_is_wrong_usage(cli: Run) -> None:
+    """Said before anything is asked of a server."""
+    assert cli("download", "at://did:web:localhost/dataset/a", "notes-000000.tar")[0] == 2
+
+
+def test_verify_is_a_table(cli: Run) -> None:
+    """A line for each shard, and the exit code says whether all is well."""
+    uri = _publish(cli, "--storage", "url")
+    status, out, err = cli("verify", uri)
+    assert (status, err) == (0, "3 shards: 3 ok\n")
+    assert [line.split() for line in out.splitlines()[1:]] == [
+        [str(i), Path(f"notes-00000{i}.tar").absolute().as_uri(), "ok", "-"] for i in range(3)
+    ]
+    content = Path("notes-000001.tar").read_bytes()
+    Path("notes-000001.tar").write_bytes(content[:700] + b"!" + content[701:])
+
+    status, out, err = cli("verify", uri)
+
+    assert (status, err) == (1, "3 shards: 2 ok, 1 wrong\n")
+    assert out.splitlines()[2].split()[2] == "wrong"
+
+
+def test_verify_as_json(cli: Run) -> None:
+    """A line of JSON for each shard, with what was found."""
+    uri = _publish(cli, "--storage", "blobs")
+
+    lines = [json.loads(line) for line in cli("verify", uri, "--json")[1].splitlines()]
+
+    assert [(line["shard"], line["state"], line["why"], line["samples"]) for line in lines] == [
+        (0, "ok", "", 2),
+        (1, "ok", "", 2),
+        (2, "ok", "", 1),
+    ]
+    assert [line["cid"] for line in lines] == [line["place"] for line in lines]
+
+
+def test_verify_says_that_there_are_no_digests(cli: Run) -> None:
+    """A record that says nothing of its shards is no error, and no proof."""
+    uri = _publish(cli, "--storage", "url")
+    repository = atdata.Client.local().repository
+    assert repository is not None
+    place = parse_at_uri(uri)
+    assert place.collection is not None
+    assert place.rkey is not None
+    value = dict(repository.get_record(place.collection, place.rkey).value)
+    del value["shards"]
+    repository.put_record(place.collection, place.rkey, value)
+
+    status, out, err = cli("verify", uri)
+
+    assert (status, err) == (0, "3 shards: 3 no digest\n")
+    assert out.count("the record has no digest of it") == 3
