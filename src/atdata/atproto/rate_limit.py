@@ -9,7 +9,7 @@ Source: https://atproto.com/specs/xrpc#rate-limits, RFC 9110 section 10.2.3, dra
 
 import re
 from collections.abc import Mapping
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 _A_TIME = 1_000_000_000  # seconds since 1970, September 2001: what is less is a number of seconds from now
@@ -40,6 +40,27 @@ def wait_asked(headers: Mapping[str, str], *, now: float) -> float | None:
 def is_spent(headers: Mapping[str, str]) -> bool:
     """Whether the next request would be one too many."""
     return _number(headers.get("RateLimit-Remaining")) == 0
+
+
+def clock_time(seconds: float) -> str:
+    """The time of day that many seconds from now, with the date where it is not today."""
+    now = datetime.now().astimezone()
+    then = now + timedelta(seconds=seconds)
+    return then.strftime("%H:%M" if then.date() == now.date() else "%Y-%m-%d %H:%M")
+
+
+def said(seconds: float) -> str:
+    """A length of time in words.
+
+    Example:
+        >>> said(5400), said(60), said(3)
+        ('1.5 hours', '1 minute', '3 seconds')
+    """
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            count = round(seconds / length, 1)
+            return f"{count:g} {unit}{'' if count == 1 else 's'}"
+    return f"{seconds:.0f} seconds"
 
 
 def _number(text: str | None) -> float | None:

@@ -9,13 +9,14 @@ Source: https://atproto.com/specs/xrpc#authentication, lexicons com.atproto.serv
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NoReturn
 
 from atdata.atproto.did_document import is_service_url
 from atdata.atproto.session_file import SavedSession, SessionFile
 from atdata.atproto.xrpc import Xrpc
-from atdata.errors import AuthenticationError, InvalidSyntaxError, UnavailableError, XrpcError
+from atdata.errors import AtdataError, AuthenticationError, InvalidSyntaxError, UnavailableError, XrpcError
 from atdata.net import Transport
 from atdata.syntax import Did, Handle, parse_did, parse_handle
 
@@ -99,22 +100,32 @@ class Session:
         """
         with self._lock:
             self._ended = True  # the access token would serve some minutes longer: no PDS can take it back
-            if self._file is not None:
-                self._file.remove(self.did)
-            bearer = _Bearer(self._saved.refresh_token)
+            kept = self._file.remove(self.did) if self._file is not None else None
+            # Another process may have renewed it: only the newest token ends the session.
+            last = kept if kept is not None and kept.service == self.service else self._saved
+            xrpc = Xrpc(self.service, self._transport, authorizer=_Bearer(last.refresh_token))
             try:
-                Xrpc(self.service, self._transport, authorizer=bearer).procedure("com.atproto.server.deleteSession")
-            except (AuthenticationError, XrpcError):
-                return
+                xrpc.procedure("com.atproto.server.deleteSession")
+            except (AuthenticationError, XrpcError, UnavailableError) as error:
+                if _is_passing(error):
+                    raise UnavailableError(
+                        f"{self.handle} is logged out here, but {xrpc.host} has not ended the session: {error}"
+                    ) from error
 
     def _refreshed(self, saved: SavedSession) -> SavedSession:
         xrpc = Xrpc(self.service, self._transport, authorizer=_Bearer(saved.refresh_token))
         try:
             answer = xrpc.procedure("com.atproto.server.refreshSession")
         except (AuthenticationError, XrpcError) as error:
+            if _is_passing(error):
+                raise
             raise AuthenticationError(f"the session of {self.handle} is over, log in again: {error}") from error
+        if answer.get("did", self.did) != self.did:
+            raise UnavailableError(f"{xrpc.host} was asked for tokens of {self.did} and gave those of another account")
         access, refresh = _tokens(answer, self.service)
-        return replace(saved, access_token=access, refresh_token=refresh)
+        with suppress(InvalidSyntaxError):
+            self.handle = parse_handle(str(answer.get("handle")))  # it may have changed since the login
+        return replace(saved, handle=self.handle, access_token=access, refresh_token=refresh)
 
 
 def create_session(
@@ -139,7 +150,7 @@ def create_session(
     Raises:
         AuthenticationError: Wrong password, a code is asked for, or the PDS has logged in somebody else.
         UnavailableError: The PDS did not answer as one.
-        XrpcError: The PDS refused for a reason of its own.
+        XrpcError: The PDS refused for a reason of its own; 429 where it limits logins, with its ``retry_after``.
         InvalidSyntaxError: ``service`` is no https address (http only where the transport allows private networks).
     """
     if not is_service_url(service, allow_http=transport.policy.allow_private):
@@ -173,6 +184,13 @@ class _Bearer:
 
     def renew(self, refused: Mapping[str, str], /) -> None:
         raise AuthenticationError("the refresh token has expired")
+
+
+def _is_passing(error: AtdataError) -> bool:
+    """Whether it says nothing about the session: the PDS is busy, or does not answer."""
+    return isinstance(error, UnavailableError) or (
+        isinstance(error, XrpcError) and (error.status == 429 or error.status >= 500)
+    )
 
 
 def _bearer(token: str) -> dict[str, str]:

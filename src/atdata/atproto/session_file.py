@@ -19,6 +19,8 @@ from atdata.errors import AuthenticationError
 from atdata.folders import config_folder
 from atdata.syntax import Did, Handle
 
+_UNFINISHED = ".sessions-"
+
 
 @dataclass(frozen=True, slots=True)
 class SavedSession:
@@ -86,15 +88,19 @@ class SessionFile:
             content.accounts[session.did] = session
             self._write(content)
 
-    def remove(self, did: Did) -> None:
-        """Forget an account. The oldest login that is left becomes current if this one was. Raises as `find` does."""
+    def remove(self, did: Did) -> SavedSession | None:
+        """Forget an account; return what was kept of it. Raises as `find` does.
+
+        The oldest login that is left becomes current if this one was.
+        """
         with self.locked():
             content = self._read()
-            if content.accounts.pop(did, None) is None:
-                return
-            if content.current == did:
-                content.current = next(iter(content.accounts), None)
-            self._write(content)
+            removed = content.accounts.pop(did, None)
+            if removed is not None:
+                if content.current == did:
+                    content.current = next(iter(content.accounts), None)
+                self._write(content)
+            return removed
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -116,7 +122,9 @@ class SessionFile:
             raise AuthenticationError(f"{self.path} cannot be read: {error.strerror}") from error
 
     def _write(self, content: _Content) -> None:
-        descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=".sessions-")  # of mode 0600
+        for left in self.path.parent.glob(f"{_UNFINISHED}*"):  # by a process that was killed: we hold the lock
+            left.unlink(missing_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=_UNFINISHED)  # of mode 0600
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")

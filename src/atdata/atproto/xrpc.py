@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from atdata.atproto.rate_limit import wait_asked
+from atdata.atproto.rate_limit import clock_time, said, wait_asked
 from atdata.errors import AuthenticationError, UnavailableError, XrpcError
 from atdata.net import Response, Transport
 
@@ -172,22 +172,17 @@ class Xrpc:
         value = _json(response.body)
         if isinstance(value, dict) and isinstance(name := value.get("error"), str):
             message = value.get("message")
-            text = message if isinstance(message, str) else "no message"
-            return XrpcError(
-                _clean(text, hide),
-                status=response.status,
-                error=_clean(name, hide),
-                host=self.host,
-                retry_after=_wait(response),
-            )
+            text = _clean(message if isinstance(message, str) else "no message", hide)
+            return self._refusal(response, text, error=_clean(name, hide))
         if response.status >= 500:
             return UnavailableError(f"{self.host} is out of order: {response.status}, {_described(response)}")
-        return XrpcError(
-            f"{_described(response)} and no error of ATProto's",
-            status=response.status,
-            host=self.host,
-            retry_after=_wait(response),
-        )
+        return self._refusal(response, f"{_described(response)} and no error of ATProto's")
+
+    def _refusal(self, response: Response, text: str, *, error: str = "") -> XrpcError:
+        wait = wait_asked(response.headers, now=time.time()) if response.status in (429, 503) else None
+        if wait:
+            text += f"; it takes requests again in {said(wait)}, at {clock_time(wait)}"
+        return XrpcError(text, status=response.status, error=error, host=self.host, retry_after=wait)
 
 
 def encode_parameters(parameters: Mapping[str, Parameter]) -> str:
@@ -203,10 +198,6 @@ def encode_parameters(parameters: Mapping[str, Parameter]) -> str:
         else:
             pairs.extend((name, item) for item in value)
     return urlencode(pairs)
-
-
-def _wait(response: Response) -> float | None:
-    return wait_asked(response.headers, now=time.time()) if response.status in (429, 503) else None
 
 
 def _json(body: bytes) -> Any:
