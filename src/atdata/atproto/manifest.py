@@ -83,7 +83,7 @@ def spread(record: DatasetRecord, *, uri: AtUri, list_keys: Iterable[RecordKey] 
     if not _fits(record) and isinstance(record.storage, BlobStorage):
         first, *rest = _groups(record.storage.blobs, BLOBS_PER_LIST)
         keys = itertools.chain(list_keys, iter(lambda: RecordKey(new_tid()), None))
-        lists = tuple(_blob_list(group, key, uri, record.created_at) for group, key in zip(rest, keys, strict=False))
+        lists = tuple(blob_list(group, key, uri, record.created_at) for group, key in zip(rest, keys, strict=False))
         more = tuple(_reference(item, uri.authority).to_json() for item in lists)
         record = dataclasses.replace(record, storage=BlobStorage(tuple(first), more, record.storage.extra))
     return Spread(record, parts, lists)
@@ -151,7 +151,8 @@ def _manifest_part(data: bytes, shards: int) -> ManifestPart:
     return ManifestPart(blob=Blob(cid, MANIFEST_TYPE, len(data)), cid=str(cid), shards=shards, bytes=len(data))
 
 
-def _blob_list(blobs: Sequence[Blob], key: RecordKey, uri: AtUri, created_at: str) -> BlobList:
+def blob_list(blobs: Sequence[Blob], key: RecordKey, uri: AtUri, created_at: str) -> BlobList:
+    """A list of some of the blobs of the dataset at ``uri``. The same arguments give the same record."""
     record = BlobListRecord(blobs=tuple(blobs), created_at=created_at, dataset=str(uri))
     return BlobList(key, write_value(record))
 

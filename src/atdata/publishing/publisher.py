@@ -1,49 +1,31 @@
 """Publishing: from shards or samples to a dataset record in the caller's repository.
 
-`DatasetPublisher` checks everything, then uploads, then writes: a dataset that is refused leaves nothing behind. What
-was given is told apart by `inputs`, and measured and brought together by `shards`; a record that would be too large is
-spread by `atdata.atproto.manifest`. Reading it all back is `atdata.loading`.
+`DatasetPublisher` checks everything, then uploads, then writes: a dataset that is refused leaves nothing behind, and
+one that was interrupted can be gone on with. What was given is told apart by `inputs`; `prepared` is one publish.
+Reading it all back is `atdata.loading`.
 """
 
 import dataclasses
-import inspect
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any, Literal, get_origin
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal
 
 from atdata.atproto.client import Client
-from atdata.atproto.dagcbor import record_cid
-from atdata.atproto.manifest import Spread, spread
-from atdata.atproto.place_checks import count_shards
-from atdata.atproto.records import (
-    DatasetRecord,
-    SchemaRecord,
-    StrongRef,
-    Totals,
-    now,
-    write_value,
-)
+from atdata.atproto.records import DatasetRecord, StrongRef, now, write_value
 from atdata.atproto.repository import Repository
-from atdata.data.schema import definition_of
-from atdata.errors import (
-    AtdataError,
-    AuthenticationError,
-    InvalidSyntaxError,
-    NotFoundError,
-    RefusedError,
-    SchemaMismatchError,
-    UnavailableError,
-)
-from atdata.publishing.inputs import Splits, read_given, read_splits
-from atdata.publishing.shards import Measured, Progress, measured, silent, upload, upload_checked
-from atdata.storage.union import BlobStorage, UrlStorage
-from atdata.syntax import AtUri, Nsid, RecordKey, family, new_tid, parse_at_uri, parse_nsid, parse_record_key
+from atdata.errors import AuthenticationError, InvalidSyntaxError, RefusedError, SchemaMismatchError
+from atdata.publishing.describe import Description, Options, command_of
+from atdata.publishing.inputs import Given, Splits, read_given, read_splits
+from atdata.publishing.journal import Journal, open_journal, read_journal
+from atdata.publishing.patience import PATIENCE, silent
+from atdata.publishing.prepared import Prepared
+from atdata.publishing.shards import Progress, no_progress, surveyed
+from atdata.publishing.writing import collection, find_record, plan_schema
+from atdata.storage.union import UrlStorage
+from atdata.syntax import AtUri, parse_at_uri, parse_record_key
 
 # Stands for the storage in the first check, which is made before the shards are read.
 _SOMEWHERE = UrlStorage(("https://example.com/shard.tar",))
-_GENERATED_DOCSTRING = re.compile(r"\w+\(.*\)( -> None)?", re.DOTALL)  # what `dataclass` writes where there is none
 
 
 class DatasetPublisher:
@@ -72,12 +54,19 @@ class DatasetPublisher:
         scan: bool = False,
         rkey: str | None = None,
         allow_secret_urls: bool = False,
-        progress: Progress = silent,
+        reshard: bool = True,
+        force: bool = False,
+        patience: float = PATIENCE,
+        progress: Progress = no_progress,
+        announce: Callable[[str], None] = silent,
     ) -> str:
         """Publish a dataset: upload its shards where that is wanted, and write its record.
 
         Local shards are read once, for CID, size, samples and index; remote ones only with ``scan``, and for blobs.
         Everything is checked before anything is written, except whether the URLs answer.
+
+        A publish that was interrupted, in whatever way, goes on when the same is published again: nothing is uploaded
+        twice, and one record results. That holds for shards; samples that come one by one cannot be gone on with.
 
         Args:
             dataset: What to publish: a `Dataset`; a URL or path in brace notation; a list of URLs or of paths to tar
@@ -101,7 +90,12 @@ class DatasetPublisher:
             scan: Read remote shards too.
             rkey: Key of the new record; by default a TID.
             allow_secret_urls: Publish URLs that carry a secret, such as presigned ones. Records are public.
-            progress: Called with a step ("reading", "uploading"), bytes done and bytes in all.
+            reshard: Cut shards that are larger than the repository's limit for blobs into smaller ones, between
+                samples; members stay byte for byte. False: refuse them.
+            force: Upload more than 10 GB as blobs.
+            patience: Seconds that a rate limit, or a server that does not answer, is waited for.
+            progress: Called with a step ("reading", "fetching", "cutting", "uploading"), bytes done and bytes in all.
+            announce: Called with sentences for people: advice, shards that are cut, waits.
 
         Returns:
             The AT-URI of the new dataset record.
@@ -110,56 +104,104 @@ class DatasetPublisher:
             AuthenticationError: The client has no repository: log in, or use `Client.local`.
             InvalidRecordError: Something that was given breaks the lexicon; the path says which.
             InvalidSyntaxError: A URL, path, AT-URI or record key is malformed.
-            LimitError: Too large for ``auto``, for a blob, or for a record; the message says what to do.
+            LimitError: Too large for ``auto``, for blobs, or for a record; the message says what to do.
             NotFoundError: A file or the previous version is not there.
-            RefusedError: A rule forbids a URL, or there is already a record under ``rkey``.
+            RefusedError: A rule forbids a URL, there is already a record under ``rkey``, or another process is
+                publishing the same at this moment.
             SchemaMismatchError: The sample type is none, or a sample does not fit it.
             ShardError: A shard that was read is no tar of samples.
             IntegrityError: The repository took other bytes than were sent.
+            UnavailableError, XrpcError: The repository did not answer, or refused; a note says how to go on.
         """
-        repository = self._repository()
-        if storage not in ("auto", "url", "blobs"):
-            raise InvalidSyntaxError(f"storage is 'auto', 'url' or 'blobs', not {storage!r}", value=str(storage))
-        uri = _new_uri(repository, rkey)
-        record = DatasetRecord(
+        described = Description(
             name=name,
             description=description,
-            storage=_SOMEWHERE,
-            created_at=now(),
-            splits=read_splits(splits),
-            version=version,
-            previous_version=self._strong_ref(previous),
             license=license,
-            tags=(tags,) if isinstance(tags, str) else tuple(tags),
+            tags=tags,
+            splits=splits,
+            version=version,
+            previous=previous,
             citation=citation,
             homepage=homepage,
         )
+        options = Options(
+            urls=urls,
+            storage=storage,
+            sample_type=sample_type,
+            scan=scan,
+            rkey=rkey,
+            allow_secret_urls=allow_secret_urls,
+            reshard=reshard,
+            force=force,
+            patience=patience,
+            progress=progress,
+            announce=announce,
+        )
+        with self.prepared(dataset, described, options) as prepared:
+            return prepared.publish()
+
+    @contextmanager
+    def prepared(
+        self, dataset: Any, description: Description, options: Options, *, dry_run: bool = False
+    ) -> Iterator[Prepared]:
+        """Look at what is to be published, and check it: `Prepared.plan` says what `Prepared.publish` would do.
+
+        Args:
+            dataset: As for `publish_dataset`.
+            description: What people read about it.
+            options: How it is published.
+            dry_run: Only the plan is wanted: write nothing, and do not keep others from publishing the same.
+
+        Raises:
+            The same as `publish_dataset`.
+        """
+        repository = self._repository()
+        if options.storage not in ("auto", "url", "blobs"):
+            raise InvalidSyntaxError(
+                f"storage is 'auto', 'url' or 'blobs', not {options.storage!r}", value=str(options.storage)
+            )
+        if options.rkey is not None:
+            parse_record_key(options.rkey)
+        record = self._described(description)
         write_value(dataclasses.replace(record, splits=()))  # whether splits fit the shards is only known later
-        given = read_given(dataset, sample_type)
-        schema = _plan_schema(repository, given.sample_type)
+        given = read_given(dataset, options.sample_type)
+        schema = plan_schema(repository, given.sample_type)
         if schema is not None:
             record = dataclasses.replace(record, schema_ref=schema.reference.uri, schema_cid=schema.reference.cid)
-        with measured(
-            given,
-            urls=[urls] if isinstance(urls, str) else urls,
-            storage=storage,
-            scan=scan,
-            repository=repository,
-            transport=self._client.transport,
-            progress=progress,
-        ) as shards:
-            record = _with_shards(record, shards)
-            write_value(spread(record, uri=uri).record, allow_secrets=allow_secret_urls)
-            if shards.files:
-                record = dataclasses.replace(record, storage=BlobStorage(upload(repository, shards, progress)))
-            fitting = _upload_parts(repository, spread(record, uri=uri))
-            value = write_value(fitting.record, allow_secrets=allow_secret_urls)
-            with _undone_on_error(repository) as create:
-                if schema is not None and schema.value is not None:
-                    create("schema", schema.value, schema.rkey)
-                for item in fitting.lists:
-                    create("blobList", item.value, item.rkey)
-                return create("dataset", value, uri.rkey).uri
+        with ExitStack() as stack:
+            journal = _journal(repository, given, description, options, stack, dry_run=dry_run)
+            key = options.rkey if options.rkey is not None else journal.progressed.rkey
+            uri = AtUri(repository.did, collection("dataset"), parse_record_key(key))
+            if options.rkey is not None and not journal.is_resumed and find_record(repository, "dataset", key):
+                raise RefusedError(
+                    f"there is already a record {uri}, and a new version is a new record", rule="overwrite"
+                )
+            survey = stack.enter_context(
+                surveyed(
+                    given,
+                    urls=[options.urls] if isinstance(options.urls, str) else options.urls,
+                    storage=options.storage,
+                    scan=options.scan,
+                    force=options.force,
+                    blob_limit=lambda: repository.blob_limit,
+                    transport=self._client.transport,
+                    journal=journal,
+                    progress=options.progress,
+                    announce=options.announce,
+                )
+            )
+            prepared = Prepared(
+                uri=uri,
+                record=dataclasses.replace(record, created_at=journal.progressed.created_at),
+                survey=survey,
+                schema=schema,
+                journal=journal,
+                repository=repository,
+                transport=self._client.transport,
+                options=options,
+            )
+            prepared.check()
+            yield prepared
 
     def publish_schema(self, sample_type: type) -> str:
         """Publish a sample type as a schema record. Where the repository has an equal one, nothing is written.
@@ -173,17 +215,33 @@ class DatasetPublisher:
             InvalidRecordError: A name or description breaks the lexicon.
         """
         repository = self._repository()
-        schema = _plan_schema(repository, sample_type)
+        schema = plan_schema(repository, sample_type)
         if schema is None:
             raise SchemaMismatchError(f"{sample_type.__name__} is not a sample type: a dataclass is one")
         if schema.value is not None:
-            repository.create_record(_collection("schema"), schema.value, rkey=schema.rkey)
+            repository.create_record(collection("schema"), schema.value, rkey=schema.rkey)
         return schema.reference.uri
 
     def _repository(self) -> Repository:
         if self._client.repository is None:
             raise AuthenticationError("publishing needs a repository: log in (Client.login), or use Client.local()")
         return self._client.repository
+
+    def _described(self, description: Description) -> DatasetRecord:
+        tags = description.tags
+        return DatasetRecord(
+            name=description.name,
+            description=description.description,
+            storage=_SOMEWHERE,
+            created_at=now(),
+            splits=read_splits(description.splits),
+            version=description.version,
+            previous_version=self._strong_ref(description.previous),
+            license=description.license,
+            tags=(tags,) if isinstance(tags, str) else tuple(tags),
+            citation=description.citation,
+            homepage=description.homepage,
+        )
 
     def _strong_ref(self, raw: str | None) -> StrongRef | None:
         if raw is None:
@@ -192,95 +250,19 @@ class DatasetPublisher:
         return StrongRef(str(record.uri), record.cid)
 
 
-@dataclass(frozen=True, slots=True)
-class _PlannedSchema:
-    """A schema record that is there, or is to be written: then with its key and value."""
-
-    reference: StrongRef
-    rkey: RecordKey | None = None
-    value: Mapping[str, Any] | None = None
-
-
-def _collection(name: str) -> Nsid:
-    return parse_nsid(f"{family()}.{name}")
-
-
-def _new_uri(repository: Repository, rkey: str | None) -> AtUri:
-    """Where the record will be: known before the first upload, so that whatever is written can name it."""
-    uri = AtUri(repository.did, _collection("dataset"), parse_record_key(rkey if rkey is not None else new_tid()))
-    if rkey is not None:
-        with suppress(NotFoundError):
-            repository.get_record(_collection("dataset"), rkey)
-            raise RefusedError(f"there is already a record {uri}, and a new version is a new record", rule="overwrite")
-    return uri
-
-
-def _plan_schema(repository: Repository, sample_type: type | None) -> _PlannedSchema | None:
-    if sample_type is None or issubclass(get_origin(sample_type) or sample_type, dict):
-        return None
-    record = SchemaRecord(
-        name=sample_type.__name__,
-        definition=definition_of(sample_type, family=family()),
-        description=_summary(sample_type),
-        created_at=now(),
-    )
-    value = write_value(record)
-    for known in repository.list_records(_collection("schema")):
-        if all(known.value.get(key) == value.get(key) for key in ("name", "definition")):
-            return _PlannedSchema(StrongRef(str(known.uri), known.cid))
-    key = parse_record_key(new_tid())
-    uri = AtUri(repository.did, _collection("schema"), key)
-    return _PlannedSchema(StrongRef(str(uri), str(record_cid(value))), key, value)
-
-
-def _summary(sample_type: type) -> str | None:
-    """The first paragraph of a class's docstring, unless `dataclass` wrote it."""
-    paragraph = inspect.cleandoc(sample_type.__doc__ or "").partition("\n\n")[0]
-    return None if _GENERATED_DOCSTRING.fullmatch(paragraph) else paragraph or None
-
-
-def _with_shards(record: DatasetRecord, shards: Measured) -> DatasetRecord:
-    record = dataclasses.replace(record, storage=shards.storage, shards=shards.facts)
-    if shards.facts is None:
-        size = Totals(shards=count_shards(record.to_json()))
-    else:
-        size = Totals(
-            samples=sum(shard.samples or 0 for shard in shards.facts),
-            bytes=sum(shard.bytes or 0 for shard in shards.facts),
-            shards=len(shards.facts),
-        )
-    return dataclasses.replace(record, size=None if size.shards is None else size)
-
-
-def _upload_parts(repository: Repository, fitting: Spread) -> Spread:
-    """Upload the manifest; its record then names the blobs as the repository has them."""
-    manifest = tuple(
-        dataclasses.replace(part, blob=upload_checked(repository, data, part.blob))
-        for part, data in zip(fitting.record.manifest, fitting.parts, strict=True)
-        if part.blob is not None
-    )
-    return dataclasses.replace(fitting, record=dataclasses.replace(fitting.record, manifest=manifest))
-
-
-Create = Callable[[str, Mapping[str, Any], RecordKey | None], StrongRef]
-
-
-@contextmanager
-def _undone_on_error(repository: Repository) -> Iterator[Create]:
-    """Create records; when the repository refuses one of them, delete those before it."""
-    created: list[tuple[Nsid, str]] = []
-
-    def create(name: str, value: Mapping[str, Any], rkey: RecordKey | None) -> StrongRef:
-        reference = repository.create_record(_collection(name), value, rkey=rkey)
-        created.append((_collection(name), parse_at_uri(reference.uri).rkey or ""))
-        return reference
-
-    try:
-        yield create
-    except UnavailableError:
-        raise  # the last one may have been written all the same, and would name what is deleted here
-    except AtdataError:
-        for collection, rkey in reversed(created):
-            with suppress(AtdataError):
-                repository.delete_record(collection, rkey)
-        raise
+def _journal(
+    repository: Repository,
+    given: Given,
+    description: Description,
+    options: Options,
+    stack: ExitStack,
+    *,
+    dry_run: bool,
+) -> Journal:
+    """The journal of this publish. Samples have none: they do not come a second time."""
+    if given.samples is not None:
+        return Journal.unsaved()
+    command = command_of(repository.did, given, description, options)
+    if dry_run:
+        return read_journal(command)
+    return stack.enter_context(open_journal(command, announce=options.announce))

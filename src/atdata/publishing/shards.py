@@ -1,82 +1,94 @@
-"""The shards that are to be published: brought together, measured, and uploaded where they become blobs.
+"""What is to be published, as far as reading tells: samples as shards, and of shards their sizes and facts.
 
-Between what a caller gave (`inputs`) and a record (`publisher`): samples are written into shards,
-remote shards fetched where they are to be blobs, and it is decided whether the dataset is stored by URL or as blobs.
+Between what a caller gave (`inputs`) and what is uploaded (`files`). Here it is decided whether the dataset is stored
+by URL or as blobs. Nothing is written but shards of samples, into a folder that goes at the end.
 """
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atdata.atproto.repository import Repository
 from atdata.data.compression import is_compressed
-from atdata.data.scan import scan_shards
+from atdata.data.reshard import plan_cuts
+from atdata.data.scan import scan_shard, scan_shards
 from atdata.data.writer import SHARD_BYTES, write_samples
-from atdata.errors import IntegrityError, InvalidSyntaxError, LimitError, ShardError
+from atdata.errors import InvalidSyntaxError, LimitError, ShardError
 from atdata.folders import cache_folder
 from atdata.net import Transport
+from atdata.publishing.advice import check_auto, check_blobs
 from atdata.publishing.inputs import Given
-from atdata.storage.base import Shard, Store, chunks_of
+from atdata.publishing.journal import Journal
+from atdata.storage.base import Shard, Store
 from atdata.storage.file import FileStore
 from atdata.storage.places import typed_place
-from atdata.storage.union import Blob, BlobStorage, Storage, UrlStorage
 from atdata.storage.url import check_url
 
-AUTO_BYTES = 100_000_000  # bytes of local files that "auto" uploads; a PDS is no place for more
-TAR_TYPE = "application/x-tar"  # what a PDS finds by looking into a tar
-UPLOADS = 4  # blobs uploaded at the same time
 _LOOK = 1000  # samples written between two looks at how large the shards have become
 
 Progress = Callable[[str, int, int], None]
 
 
-def silent(step: str, done: int, total: int) -> None:
+def no_progress(step: str, done: int, total: int) -> None:
     """Report no progress."""
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """Shards of which a record can be made.
+class Survey:
+    """Shards that can be published.
 
     Attributes:
-        storage: Where they will lie; for blobs as they are expected to be.
-        facts: What they are, in order; None when nobody has read them.
-        files: The files to upload, in order; empty for storage by URL.
+        given: Where they lie now; files of this machine where they were samples.
+        urls: Where the record will say that they lie; empty for blobs.
+        sizes: Bytes of each; None where nobody has asked: for URLs.
+        facts: What they are; None where nobody has read them: for URLs, and remote shards that will be blobs.
     """
 
-    storage: Storage
-    facts: tuple[Shard, ...] | None
-    files: tuple[Path, ...] = ()
+    given: Given
+    urls: tuple[str, ...] = ()
+    sizes: tuple[int, ...] | None = None
+    facts: tuple[Shard, ...] | None = None
+
+    @property
+    def is_blobs(self) -> bool:
+        """Whether the shards will be uploaded."""
+        return not self.urls
 
 
 @contextmanager
-def measured(
+def surveyed(
     given: Given,
     *,
     urls: Sequence[str] | None,
     storage: str,
     scan: bool,
-    repository: Repository,
+    force: bool,
+    blob_limit: Callable[[], int],
     transport: Transport,
+    journal: Journal,
     progress: Progress,
-) -> Iterator[Measured]:
-    """Bring the shards together and measure them; what had to be written or fetched for that goes at the end.
+    announce: Callable[[str], None],
+) -> Iterator[Survey]:
+    """Look at what was given; what had to be written for that goes at the end.
 
     Args:
         given: What the caller gave.
         urls: Where others find the shards; None: where ``given`` has them.
         storage: ``auto``, ``url`` or ``blobs``.
         scan: Read remote shards for their facts.
-        repository: Tells how large a blob may be.
-        transport: Fetches remote shards.
+        force: Upload more than 10 GB.
+        blob_limit: Tells how large a blob may be.
+        transport: Reaches remote shards.
+        journal: Knows the facts of files that an earlier run has read.
         progress: Is told how many bytes have been read.
+        announce: Is told of advice that is not an error.
 
     Raises:
-        LimitError: Too many bytes for ``auto``, or for a blob.
+        LimitError: Too many bytes for ``auto``, or for blobs.
         The same as `atdata.publishing.publisher.DatasetPublisher.publish_dataset`.
     """
     if urls is not None and storage == "blobs":
@@ -85,103 +97,88 @@ def measured(
         check_url(url, own=True)
     with ExitStack() as stack:
         if given.samples is not None:
-            given = _write(given, stack, urls=urls, storage=storage, repository=repository)
-        if urls is None and (storage == "blobs" or (storage == "auto" and given.is_local)):
-            yield _as_blobs(given, stack, storage, repository, transport, progress)
-        else:
+            given = _write(given, stack, urls=urls, storage=storage, blob_limit=blob_limit)
+        if urls is not None or storage == "url" or (storage == "auto" and not given.is_local):
             facts = given.facts
-            if facts is None and (given.is_local or scan):
-                facts = _facts(given, transport, progress)
-            yield Measured(UrlStorage(tuple(urls or given.urls)), facts)
+            if facts is None and given.is_local:
+                facts = measure([Path(place) for place in given.places], journal, progress)
+            elif facts is None and scan:
+                facts = tuple(scan_shards(*_place(given, transport)))
+            yield Survey(given, tuple(urls or given.urls), None, facts)
+            return
+        for place in given.places:
+            _refuse_compressed(place)
+        store, places = _place(given, transport)
+        sizes = tuple(store.size(place) for place in places)
+        uploads = sum(-(-size // min(SHARD_BYTES, blob_limit())) for size in sizes)
+        if storage == "auto":
+            check_auto(sum(sizes), uploads)
+        elif advice := check_blobs(sum(sizes), uploads, force=force):
+            announce(advice)
+        facts = given.facts
+        if facts is None and given.is_local:
+            facts = measure([Path(place) for place in given.places], journal, progress)
+        yield Survey(given, (), sizes, facts)
 
 
-def upload(repository: Repository, shards: Measured, progress: Progress) -> tuple[Blob, ...]:
-    """Upload the files, several at a time; the blobs as the repository has them, in order.
+def plan_blobs(survey: Survey, *, limit: int, cut: bool) -> list[list[int]]:
+    """The sizes of the blobs that each shard becomes: one, or several where it is larger than ``limit``.
 
-    Raises:
-        IntegrityError: The repository has other bytes than were sent.
-        The same as `Repository.upload_blob`.
-    """
-    if not isinstance(shards.storage, BlobStorage):
-        return ()
-    expected = shards.storage.blobs
-    total = sum(blob.size for blob in expected)
-    blobs: list[Blob] = []
-    with ThreadPoolExecutor(UPLOADS) as pool:
-        waiting = [
-            pool.submit(upload_checked, repository, path, blob)
-            for path, blob in zip(shards.files, expected, strict=True)
-        ]
-        try:
-            for future in waiting:
-                progress("uploading", sum(blob.size for blob in blobs), total)
-                blobs.append(future.result())
-        finally:
-            for future in waiting:
-                future.cancel()
-    progress("uploading", total, total)
-    return tuple(blobs)
-
-
-def upload_checked(repository: Repository, data: bytes | Path, expected: Blob) -> Blob:
-    """Upload one blob, and make sure that the repository has the bytes that were meant.
+    Remote shards are not read for that: how many blobs one of them becomes is estimated.
 
     Raises:
-        IntegrityError: It has others: the file has changed since it was read, or was damaged on the way.
+        LimitError: A shard is larger and is not to be ``cut``, or a single sample is larger; the message names it.
     """
-    blob = repository.upload_blob(data, mime_type=expected.mime_type)
-    if (blob.cid, blob.size) != (expected.cid, expected.size):
-        raise IntegrityError(
-            f"uploaded as {blob.cid} of {blob.size:,} bytes, but {expected.cid} of {expected.size:,} bytes was read "
-            "before: the file was changed in between",
-            shard=str(data) if isinstance(data, Path) else "manifest",
-        )
-    return blob
-
-
-def _as_blobs(
-    given: Given, stack: ExitStack, storage: str, repository: Repository, transport: Transport, progress: Progress
-) -> Measured:
-    if not given.is_local:
-        given = _fetch(given, stack, transport)
-    files = tuple(map(Path, given.places))
-    sizes = [file.stat().st_size for file in files]
-    if storage == "auto":
-        _check_auto(sum(sizes))
-    for file, size in zip(files, sizes, strict=True):
-        _refuse_compressed(str(file))
-        if size > (limit := repository.blob_limit):
+    blobs = []
+    for place, size in zip(survey.given.places, survey.sizes or (), strict=True):
+        if size <= limit:
+            blobs.append([size])
+        elif not cut:
             raise LimitError(
-                f"{file} has {size:,} bytes, and the repository takes blobs of at most {limit:,}; write smaller shards "
+                f"{place} has {size:,} bytes, and the repository takes blobs of at most {limit:,}; let it be cut into "
+                "smaller shards (without --no-reshard, reshard=False), write smaller ones "
                 "(write_samples(..., shard_bytes=...)), or publish by URL (urls=...)",
                 limit=limit,
             )
-    facts = given.facts or _facts(given, transport, progress)
-    blobs = []
-    for file, shard in zip(files, facts, strict=True):
-        if shard.cid is None or shard.bytes is None:
-            raise ValueError(f"{file}: CID and size are not known")
-        blobs.append(Blob(shard.cid, TAR_TYPE, shard.bytes))
-    return Measured(BlobStorage(tuple(blobs)), facts, files)
+        elif survey.given.is_local:
+            blobs.append([each.bytes for each in plan_cuts(FileStore(), place, limit=limit)])
+        else:
+            count = -(-size // limit)
+            blobs.append([size // count] * count)
+    return blobs
 
 
-def _check_auto(size: int) -> None:
-    if size > AUTO_BYTES:
-        raise LimitError(
-            f"the shards have {size:,} bytes in all, and up to {AUTO_BYTES:,} are uploaded as blobs without being "
-            "asked: say storage='blobs' to upload them all the same, or put them where others can fetch them and say "
-            "urls=[...]; storage='url' publishes the paths of this machine",
-            limit=AUTO_BYTES,
-        )
-
-
-def _facts(given: Given, transport: Transport, progress: Progress) -> tuple[Shard, ...]:
-    store, places = _place(given, transport)
-    total = sum(Path(place).stat().st_size for place in places) if given.is_local else 0
+def measure(files: Sequence[Path], journal: Journal, progress: Progress) -> tuple[Shard, ...]:
+    """The facts of local shards, each of them read once, several at a time; not those that the journal knows."""
+    identities = [_identity(file) for file in files]
+    known = journal.progressed.facts
+    total, done = sum(size for _, size, _ in identities), 0
+    facts = []
     progress("reading", 0, total)
-    facts = tuple(scan_shards(store, places))
-    progress("reading", sum(shard.bytes or 0 for shard in facts), total)
-    return facts
+    with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="atdata-scan") as pool:
+        jobs = [
+            None if identity in known else pool.submit(scan_shard, FileStore(), str(file))
+            for file, identity in zip(files, identities, strict=True)
+        ]
+        try:
+            for job, identity in zip(jobs, identities, strict=True):
+                shard = known[identity] if job is None else job.result()
+                facts.append(shard)
+                if job is not None:
+                    journal.add_facts(identity, shard)
+                done += identity[1]
+                progress("reading", done, total)
+        finally:
+            for job in jobs:
+                if job is not None:
+                    job.cancel()
+    return tuple(facts)
+
+
+def _identity(file: Path) -> tuple[str, int, int]:
+    """What tells that a file has not been changed: its path, size and time of change."""
+    status = file.stat()
+    return str(file), status.st_size, status.st_mtime_ns
 
 
 def _place(given: Given, transport: Transport) -> tuple[Store, list[str]]:
@@ -190,21 +187,8 @@ def _place(given: Given, transport: Transport) -> tuple[Store, list[str]]:
     return typed_place("::".join(given.urls), transport=transport)
 
 
-def _fetch(given: Given, stack: ExitStack, transport: Transport) -> Given:
-    """Remote shards as files of this machine, for they are read twice: to measure, and to upload."""
-    folder = _temporary(stack)
-    store, places = _place(given, transport)
-    files = []
-    for number, place in enumerate(places):
-        _refuse_compressed(place)
-        file = folder / f"{number:06d}.tar"
-        FileStore().put(str(file), chunks_of(store, place))
-        files.append(str(file))
-    return replace(given, places=tuple(files), is_local=True)
-
-
 def _write(
-    given: Given, stack: ExitStack, *, urls: Sequence[str] | None, storage: str, repository: Repository
+    given: Given, stack: ExitStack, *, urls: Sequence[str] | None, storage: str, blob_limit: Callable[[], int]
 ) -> Given:
     if urls is not None or storage == "url":
         raise InvalidSyntaxError(
@@ -212,13 +196,13 @@ def _write(
             "the paths with urls=[...]",
             value="url",
         )
-    folder = _temporary(stack)
-    samples = _bounded(given.samples or iter(()), folder) if storage == "auto" else given.samples
+    parent = cache_folder()
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=parent, prefix="publish-")))
+    most = min(SHARD_BYTES, blob_limit())
+    samples = _bounded(given.samples or iter(()), folder, most) if storage == "auto" else given.samples
     shards = write_samples(
-        samples or (),
-        str(folder / "shard-%06d.tar"),
-        shard_bytes=min(SHARD_BYTES, repository.blob_limit),
-        sample_type=given.sample_type,
+        samples or (), str(folder / "shard-%06d.tar"), shard_bytes=most, sample_type=given.sample_type
     )
     return Given(
         places=tuple(str(shard.path) for shard in shards),
@@ -228,18 +212,13 @@ def _write(
     )
 
 
-def _bounded(samples: Iterator[Any], folder: Path) -> Iterator[Any]:
+def _bounded(samples: Iterator[Any], folder: Path, most: int) -> Iterator[Any]:
     """The samples, until the shards in ``folder`` are more than "auto" uploads: endless ones must not fill the disk."""
     for number, sample in enumerate(samples):
         if number % _LOOK == 0:
-            _check_auto(sum(file.stat().st_size for file in folder.iterdir()))
+            size = sum(file.stat().st_size for file in folder.iterdir())
+            check_auto(size, -(-size // most))
         yield sample
-
-
-def _temporary(stack: ExitStack) -> Path:
-    parent = cache_folder()
-    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return Path(stack.enter_context(tempfile.TemporaryDirectory(dir=parent, prefix="publish-")))
 
 
 def _refuse_compressed(place: str) -> None:
