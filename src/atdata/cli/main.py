@@ -71,20 +71,25 @@ def run(arguments: list[str]) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)  # click has ended the line that ^C stands in
+    except (click.Abort, KeyboardInterrupt) as error:
+        # click has ended the line that ^C stands in, and what was interrupted may have noted how to go on.
+        click.echo(safe(_with_notes("interrupted", error.__cause__ or error)), err=True)
         return INTERRUPTED
     except BrokenPipeError:
         # The interpreter flushes stdout once more when it ends, and must find something that takes it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except AtdataError as error:
-        return _fail(str(error))
+        return _fail(_with_notes(str(error), error))
     except OSError as error:
         if error.errno not in _OF_THE_MACHINE:
             raise
-        return _fail(str(error))
+        return _fail(_with_notes(str(error), error))
     return status if isinstance(status, int) else 0
+
+
+def _with_notes(message: str, error: BaseException) -> str:
+    return "; ".join([message, *getattr(error, "__notes__", ())])
 
 
 def _fail(message: str) -> int:

@@ -9,8 +9,9 @@ from typing import Literal
 import click
 
 from atdata.cli.account import account_option, open_client
-from atdata.cli.output import json_option, print_json
+from atdata.cli.output import json_option, print_json, print_lines
 from atdata.cli.progress import progress_bars
+from atdata.cli.terminal import safe
 
 _EXAMPLES = """Examples:
 
@@ -20,6 +21,8 @@ _EXAMPLES = """Examples:
   atdata publish a.tar b.tar --name Digits --split train=0-1 --split test=1-2 --storage blobs
   atdata publish train-*.tar --name Digits --sample-type my_package:Digit
   atdata publish train-*.tar --name Digits --url "https://data.example.com/train-{000000..000009}.tar"
+  atdata publish train-*.tar --name Digits --dry-run
+  atdata publish train-*.tar --name Digits --storage blobs --patience 2d
 """
 
 
@@ -53,6 +56,18 @@ _EXAMPLES = """Examples:
 @click.option("--homepage", metavar="URL", help="A page about it.")
 @click.option("--sample-type", metavar="MODULE:CLASS", help="Class of the samples, published as their schema.")
 @click.option("--scan", is_flag=True, help="Read remote shards once, to record their digests and counts.")
+@click.option(
+    "--no-reshard", is_flag=True, help="Refuse shards that are too large for a blob, instead of cutting them."
+)
+@click.option("--force", is_flag=True, help="Upload more than 10 GB as blobs.")
+@click.option(
+    "--patience",
+    metavar="TIME",
+    default="15m",
+    show_default=True,
+    help="How long to wait for a rate limit, or a server that does not answer: 90s, 15m, 2h, 1d.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be uploaded and written, and write nothing.")
 @account_option
 @json_option
 def command(
@@ -71,40 +86,55 @@ def command(
     homepage: str | None,
     sample_type: str | None,
     scan: bool,
+    no_reshard: bool,
+    force: bool,
+    patience: str,
+    dry_run: bool,
     account: str | None,
     as_json: bool,
 ) -> None:
     """Publish shards as a dataset.
 
     SOURCE... are paths or URLs of tar files, brace notation allowed. Prints the AT-URI of the dataset. Local shards
-    are read once for their digests and counts.
+    are read once for their digests and counts. After an interruption of whatever kind, the same command goes on where
+    it stopped.
     """
     from atdata import DatasetPublisher
+    from atdata.publishing.describe import Description, Options
 
-    ranges = [_split(text) for text in splits]
+    described = Description(
+        name=name,
+        description=description,
+        license=license_,
+        tags=tags,
+        splits=[_split(text) for text in splits],
+        version=version,
+        previous=previous,
+        citation=citation,
+        homepage=homepage,
+    )
     found_type = _class_at(sample_type) if sample_type else None
-    with progress_bars() as progress:
-        uri = DatasetPublisher(open_client(account)).publish_dataset(
-            list(sources),
-            name,
-            description=description,
-            license=license_,
-            tags=tags,
-            storage=storage,
+    seconds = _seconds(patience)
+    publisher = DatasetPublisher(open_client(account))
+    with progress_bars() as bars:
+        options = Options(
             urls=urls or None,
-            splits=ranges,
-            version=version,
-            previous=previous,
-            citation=citation,
-            homepage=homepage,
+            storage=storage,
             sample_type=found_type,
             scan=scan,
-            progress=progress,
+            reshard=not no_reshard,
+            force=force,
+            patience=seconds,
+            progress=bars,
+            announce=bars.say,
         )
-    if as_json:
-        print_json({"uri": uri})
+        with publisher.prepared(list(sources), described, options, dry_run=dry_run) as prepared:
+            plan = prepared.plan() if dry_run else None
+            uri = "" if dry_run else prepared.publish()
+    if plan is not None:
+        print_json(plan.to_json()) if as_json else print_lines([safe(line) for line in plan.lines()])
     else:
-        click.echo(uri)
+        print_json({"uri": uri}) if as_json else click.echo(uri)
 
 
 def _split(text: str) -> tuple[str, int, int]:
@@ -114,6 +144,14 @@ def _split(text: str) -> tuple[str, int, int]:
     if not (name and equals and dash and start.isdecimal() and end.isdecimal()):
         raise click.BadParameter(f"{text!r}: the form is NAME=START-END, as in train=0-8", param_hint="--split")
     return name, int(start), int(end)
+
+
+def _seconds(text: str) -> float:
+    """Read ``90s``, ``15m``, ``2h`` or ``1d``."""
+    unit = {"s": 1, "m": 60, "h": 3600, "d": 86_400}.get(text[-1:])
+    if unit is None or not text[:-1].isdecimal() or len(text) > 6:
+        raise click.BadParameter(f"{text!r}: the form is 90s, 15m, 2h or 1d", param_hint="--patience")
+    return float(int(text[:-1]) * unit)
 
 
 def _class_at(place: str) -> type:
