@@ -13,8 +13,10 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
+
+S = TypeVar("S", bound="FaultServer")
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,14 @@ def serving(
     routes: Mapping[str, Sequence[Answer]], *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
 ) -> Iterator[FaultServer]:
     """A server for the length of a block."""
-    with FaultServer(routes, host=host, tls=tls) as server:
+    with running(FaultServer(routes, host=host, tls=tls)) as server:
+        yield server
+
+
+@contextmanager
+def running(server: S) -> Iterator[S]:
+    """Run a server for the length of a block."""
+    with server:
         thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.01))
         thread.start()
         try:
