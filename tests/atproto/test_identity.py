@@ -296,6 +296,72 @@ def test_names_are_kept_and_asked_again_when_fresh(server: ScriptedServer) -> No
     assert copy.pds(DID) == "https://moved.example.com"
 
 
+def test_a_document_serves_while_its_host_is_down(server: ScriptedServer) -> None:
+    """For a day, and asked again each minute; not for who asks for a fresh one, and not when the account is gone."""
+    times = [0.0]
+    transport = Transport(Policy(allow_private=True, attempts=1))
+    asking = Resolver(transport, plc=server.url, dns=False, clock=lambda: times[0])
+    assert asking.pds(DID) == "https://pds.example.com"
+    server.say(f"/{DID}", "down", status=503, replace=True)
+
+    for times[0] in (700.0, 3600.0, 86000.0):
+        assert [asking.pds(DID) for _ in range(3)] == ["https://pds.example.com"] * 3
+    assert len(server.asked) == 4
+    with pytest.raises(UnavailableError, match="503"):
+        asking.pds(DID, fresh=True)
+    times[0] = 90000.0
+    with pytest.raises(UnavailableError, match="503"):
+        asking.pds(DID)
+
+    server.say(f"/{DID}", document(), replace=True)
+    assert asking.pds(DID) == "https://pds.example.com"
+    times[0] += 700
+    server.say(f"/{DID}", "deleted", status=410, replace=True)
+    with pytest.raises(NotFoundError, match="was deleted"):
+        asking.pds(DID)
+    server.say(f"/{DID}", "down", status=503, replace=True)
+    with pytest.raises(UnavailableError):
+        asking.pds(DID)
+
+
+def test_a_host_of_did_web_that_is_down(server: ScriptedServer) -> None:
+    """As with the directory: what it said last serves on."""
+    did = Did(f"did:web:localhost%3A{server.port}")
+    times = [0.0]
+    asking = Resolver(Transport(Policy(allow_private=True, attempts=1)), dns=False, clock=lambda: times[0])
+    server.say("/.well-known/did.json", document(did))
+    assert asking.document(did).handle == HANDLE
+    server.say("/.well-known/did.json", "<html>", replace=True)
+    times[0] = 3600.0
+
+    assert asking.document(did).handle == HANDLE
+
+
+def test_a_handle_that_has_changed(server: ScriptedServer) -> None:
+    """The old name is known for ten minutes at most, then it is an error that says so; the DID goes on."""
+    times = [0.0]
+    asking = Resolver(
+        Transport(Policy(allow_private=True, attempts=1)),
+        plc=server.url,
+        handle_resolver={"pds1.test": server.url},
+        dns=False,
+        clock=lambda: times[0],
+    )
+    assert asking.resolve(HANDLE).did == DID
+    server.say(f"/{DID}", document(handle="bob.pds1.test"), replace=True)
+    assert asking.resolve(HANDLE).did == DID
+
+    times[0] = 601.0
+    with pytest.raises(NotFoundError, match=rf"{HANDLE} leads to {DID}, but the document of that DID names .*bob"):
+        asking.resolve(HANDLE)
+    assert asking.resolve("bob.pds1.test").did == DID
+    assert asking.resolve(DID).handle == "bob.pds1.test"
+    server.say(ASK, {"error": "InvalidRequest", "message": "no"}, replace=True, status=400)
+    times[0] = 1300.0
+    with pytest.raises(NotFoundError, match=f"nobody has the handle {HANDLE}"):
+        asking.resolve(HANDLE)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

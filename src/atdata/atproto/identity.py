@@ -9,26 +9,20 @@ Sources: https://atproto.com/specs/handle#handle-resolution, https://atproto.com
 
 import os
 import re
-import threading
 import time
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 from urllib.parse import unquote
 
 from atdata.atproto.did_document import DidDocument, is_service_url, read_document
 from atdata.atproto.handle_lookup import DOCUMENT_LIMIT, ask_everywhere, ask_server, json_object
+from atdata.atproto.recent import Recent
 from atdata.errors import AtdataError, InvalidSyntaxError, NotFoundError, RefusedError, UnavailableError
 from atdata.net import Transport
 from atdata.syntax import Did, Handle, parse_did, parse_handle
 
-T = TypeVar("T")
-
 PLC_DIRECTORY = "https://plc.directory"
 LOCAL = Did("did:web:localhost")  # the repository on this disk, of `atdata.atproto.local`: never fetched
-CACHED = 1000  # names kept
-CACHED_FOR = 600.0  # seconds, after which a name is asked again
 _PLC = re.compile(r"did:plc:[a-z2-7]{24}")
 _WEB_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?")
 
@@ -51,7 +45,11 @@ class Identity:
 
 
 class Resolver:
-    """Finds who is behind a handle or DID. Thread-safe and picklable; what it has found is kept for ten minutes."""
+    """Finds who is behind a handle or DID. Thread-safe and picklable.
+
+    What it has found is kept for ten minutes. A DID document serves for a day while nobody answers who has it: the host
+    of a ``did:web``, or the PLC directory. A copy in another process begins with nothing.
+    """
 
     def __init__(
         self,
@@ -61,6 +59,7 @@ class Resolver:
         handle_resolver: Mapping[str, str] | None = None,
         dns: bool = True,
         nameserver: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Say whom to ask.
 
@@ -71,6 +70,7 @@ class Resolver:
                 that answers ``com.atproto.identity.resolveHandle`` for all handles below it.
             dns: False leaves DNS out; handles are then asked over HTTPS alone.
             nameserver: ``ADDRESS:PORT`` of the DNS server to ask. None: those of this machine.
+            clock: Seconds that only grow, for how long names are kept.
         """
         self._transport = transport
         self._plc = plc.rstrip("/")
@@ -79,8 +79,8 @@ class Resolver:
         }
         self._dns = dns
         self._nameserver = nameserver
-        self._documents: _Recent[DidDocument] = _Recent()
-        self._dids: _Recent[Did] = _Recent()
+        self._documents: Recent[DidDocument] = Recent(clock)
+        self._dids: Recent[Did] = Recent(clock)
 
     @property
     def allow_private(self) -> bool:
@@ -112,7 +112,9 @@ class Resolver:
             document = self.document(did, fresh=True)  # a handle changes, and what is kept may be older than that
         if document.handle != handle:
             named = f"names the handle {document.handle}" if document.handle else "names no handle"
-            raise NotFoundError(f"the handle {handle} leads to {did}, but the document of that DID {named}")
+            raise NotFoundError(
+                f"the handle {handle} leads to {did}, but the document of that DID {named}; AT-URIs by that DID go on"
+            )
         return Identity(did, handle, document.pds, document.signing_key)
 
     def pds(self, did: Did, *, fresh: bool = False) -> str:
@@ -139,13 +141,26 @@ class Resolver:
     def document(self, did: Did, *, fresh: bool = False) -> DidDocument:
         """The DID document of ``did``.
 
+        Args:
+            did: Whose.
+            fresh: Ask again, whatever is kept.
+
         Raises:
             InvalidSyntaxError: The DID's method is not one of ATProto's, or its identifier cannot be.
             NotFoundError: There is no such DID, or its account was deleted.
             UnavailableError: Those who know did not answer, or not with a DID document.
         """
-        if fresh or (document := self._documents.get(did)) is None:
+        if not fresh and (document := self._documents.get(did)) is not None:
+            return document
+        try:
             document = self._fetch_document(did)
+        except NotFoundError:
+            self._documents.drop(did)
+            raise
+        except UnavailableError:
+            if fresh or (document := self._documents.keep_on(did)) is None:
+                raise
+        else:
             self._documents.put(did, document)
         return document
 
@@ -236,26 +251,3 @@ def _check_url(variable: str, url: str) -> None:
     # Plain http is for the policy of the transport to judge; here it is the user's own setting.
     if not is_service_url(url, allow_http=True):
         raise InvalidSyntaxError(f"{variable}: {url!r} must be https://HOST and nothing behind it", value=url)
-
-
-class _Recent(Generic[T]):
-    """The names found last, at most `CACHED` of them, each for `CACHED_FOR` seconds. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._found: OrderedDict[str, tuple[float, T]] = OrderedDict()
-
-    def __reduce__(self) -> tuple[type["_Recent[T]"], tuple[()]]:
-        return type(self), ()  # another process asks again
-
-    def get(self, name: str) -> T | None:
-        with self._lock:
-            at, value = self._found.get(name, (0.0, None))
-            return value if value is not None and time.monotonic() - at < CACHED_FOR else None
-
-    def put(self, name: str, value: T) -> None:
-        with self._lock:
-            self._found[name] = (time.monotonic(), value)
-            self._found.move_to_end(name)
-            while len(self._found) > CACHED:
-                self._found.popitem(last=False)
