@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from atdata.cli.pictures import as_image, picture
 from atdata.cli.terminal import Style, safe, shorten, size_of, wrap
-from atdata.data.npy import decode_array
+from atdata.data.npy import MAGIC, decode_array
 from atdata.errors import ShardError
 
 TEXT_LINES = 6  # most lines of one text
 FEW_VALUES = 6  # values of an array that are shown
-NPY_MAGIC = b"\x93NUMPY"  # numpy.lib.format, version 1.0
 _MOST_FIELDS = 50
 
 
@@ -54,7 +53,7 @@ def fields_of_sample(sample: object) -> dict[str, Any]:
 
 
 def _array_or_value(value: object) -> object:
-    if not isinstance(value, bytes | memoryview) or bytes(value[:6]) != NPY_MAGIC:
+    if not isinstance(value, bytes | memoryview) or bytes(value[:6]) != MAGIC:
         return value
     try:
         return decode_array(value)
