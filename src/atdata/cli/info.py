@@ -36,21 +36,26 @@ def command(uri: str, *, account: str | None, as_json: bool) -> None:
     printed as it is, and its schema record with it.
     """
     from atdata.atproto.records import read_dataset
+    from atdata.loading.versions import find_newer
     from atdata.syntax import parse_at_uri
 
     client = reading_client(account)
     found = client.get_record(parse_at_uri(uri, handle_domain=client.handle_domain))
     record = read_dataset(found.value)
     schema, problem = _schema(client, record)
+    newer = find_newer(client, found.uri)
     if as_json:
         value: dict[str, Any] = {"uri": str(found.uri), "cid": found.cid, "record": found.value}
         value["schema"] = None if schema is None else schema.to_json()
+        value["newer"] = None if newer is None else str(newer)
         if problem:
             value["schemaError"] = problem
         print_json(value)
         return
     style = stdout_style()
     print_lines([safe(record.name), *_facts(str(found.uri), found.cid, record, style)])
+    if newer is not None:
+        print_lines([f"  {'newer version':{_LABEL}}{safe(str(newer))}"])
     print_lines(["", *_schema_lines(schema, problem, style)])
 
 

@@ -18,7 +18,21 @@ from atdata._version import __version__
 from atdata.cli.terminal import safe
 from atdata.errors import AtdataError
 
-COMMANDS = ("publish", "info", "list", "head", "download", "verify", "login", "logout", "whoami", "demo")
+COMMANDS = (
+    "publish",
+    "info",
+    "list",
+    "versions",
+    "head",
+    "download",
+    "verify",
+    "edit",
+    "delete",
+    "login",
+    "logout",
+    "whoami",
+    "demo",
+)
 """Names of the commands, in the order of the help; each is the function ``command`` of the module of that name."""
 
 INTERRUPTED = 128 + 2  # SIGINT, as a shell reports it

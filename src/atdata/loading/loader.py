@@ -19,6 +19,7 @@ from atdata.loading.download import Download, download
 from atdata.loading.places import ClosedStore
 from atdata.loading.shards import RecordShards, find_shards
 from atdata.loading.verify import ShardCheck, verify
+from atdata.loading.versions import Version, find_versions
 from atdata.loading.workers import THREADS, Progress, silent
 from atdata.storage.base import Store
 from atdata.storage.union import UrlStorage
@@ -142,6 +143,16 @@ class DatasetLoader:
                     on_error(found.uri, error)
             else:
                 yield DatasetEntry(found.uri, found.cid, record)
+
+    def list_versions(self, uri: str | AtUri) -> list[Version]:
+        """All versions of a dataset, the newest first, each with what differs from the one before.
+
+        Raises:
+            InvalidSyntaxError: The AT-URI is malformed, or names no record.
+            NotFoundError: There is no such account or record. One that is only linked is a version with a problem.
+            UnavailableError: A server did not answer.
+        """
+        return find_versions(self._client, self._parse(uri))
 
     def _parse(self, uri: str | AtUri) -> AtUri:
         return uri if isinstance(uri, AtUri) else parse_at_uri(uri, handle_domain=self._client.handle_domain)

@@ -14,7 +14,9 @@ from atdata.atproto.client import Client
 from atdata.atproto.records import DatasetRecord, StrongRef, now, write_value
 from atdata.atproto.repository import Repository
 from atdata.errors import AuthenticationError, InvalidSyntaxError, RefusedError, SchemaMismatchError
+from atdata.publishing.deleting import Deletion, delete, plan_deletion
 from atdata.publishing.describe import Description, Options, command_of
+from atdata.publishing.editing import Changes, Edited, edit
 from atdata.publishing.inputs import Given, Splits, read_given, read_splits
 from atdata.publishing.journal import Journal, open_journal, read_journal
 from atdata.publishing.patience import PATIENCE, silent
@@ -221,6 +223,77 @@ class DatasetPublisher:
         if schema.value is not None:
             repository.create_record(collection("schema"), schema.value, rkey=schema.rkey)
         return schema.reference.uri
+
+    def edit_dataset(
+        self,
+        uri: str | AtUri,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        license: str | None = None,
+        tags: str | Sequence[str] | None = None,
+        add_tags: Sequence[str] = (),
+        remove_tags: Sequence[str] = (),
+        citation: str | None = None,
+        homepage: str | None = None,
+        version: str | None = None,
+        clear: Sequence[str] = (),
+    ) -> Edited:
+        """Change what describes a dataset of one's own; what its shards are, and where they lie, stays.
+
+        Where somebody else edits at the same time, both edits are kept, unless they change the same field.
+
+        Args:
+            uri: Of the dataset record.
+            name, description, license, citation, homepage, version: New values, as for `publish_dataset`.
+            tags: These instead of all others.
+            add_tags: Tags to append.
+            remove_tags: Tags to take out.
+            clear: Names of fields to remove.
+
+        Returns:
+            The record's new CID, and what has changed.
+
+        Raises:
+            AuthenticationError: Nobody is logged in.
+            InvalidRecordError: A new value breaks the lexicon; the path says which.
+            InvalidSyntaxError: The AT-URI names no dataset, or there is no such field.
+            NotFoundError: The record is not there.
+            RefusedError: The record is somebody else's; the field says what the shards are; or somebody else has
+                changed the same field at this moment.
+        """
+        values = {
+            "name": name,
+            "description": description,
+            "license": license,
+            "tags": None if tags is None else [tags] if isinstance(tags, str) else list(tags),
+            "citation": citation,
+            "homepage": homepage,
+            "version": version,
+        }
+        replaced = {key: value for key, value in values.items() if value is not None}
+        return edit(self._client, uri, Changes(replaced, frozenset(clear), tuple(add_tags), tuple(remove_tags)))
+
+    def plan_deletion(self, uri: str | AtUri) -> Deletion:
+        """What `delete_dataset` would take along. Nothing is changed; raises as `delete_dataset` does."""
+        return plan_deletion(self._client, uri)
+
+    def delete_dataset(self, uri: str | AtUri) -> Deletion:
+        """Delete a dataset of one's own, for good: its record, the blobs that no other one names, and their lists.
+
+        Shards at URLs stay where they are, and so do schema records. Done again after it was cut short, it removes
+        what was left.
+
+        Returns:
+            What was deleted.
+
+        Raises:
+            AuthenticationError: Nobody is logged in.
+            InvalidSyntaxError: The AT-URI names no dataset.
+            NotFoundError: The record is not there, and nothing is left of it.
+            RefusedError: The record is somebody else's.
+        """
+        return delete(self._client, uri)
 
     def _repository(self) -> Repository:
         if self._client.repository is None:

@@ -1,0 +1,133 @@
+"""``edit``, ``delete`` and ``versions`` on a local repository: what they print, for people and for programs."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.local_client import Word
+
+import atdata
+from atdata.cli.main import run
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Runs the command line in a folder with ``words-{000000..000002}.tar``; gives exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    atdata.write_samples((Word(f"word {i}") for i in range(5)), "words-%06d.tar", shard_samples=2)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = run(list(arguments))
+        output = capsys.readouterr()
+        return status, output.out, output.err
+
+    return call
+
+
+def publish(cli: Run, *options: str) -> str:
+    """The AT-URI of a new dataset."""
+    status, out, err = cli("publish", "words-{000000..000002}.tar", "--name", "Words", *options)
+    assert status == 0, err
+    return out.strip()
+
+
+def as_json(cli: Run, *arguments: str) -> Any:
+    """What a command prints with ``--json``."""
+    status, out, err = cli(*arguments, "--json")
+    assert status == 0, err
+    return json.loads(out)
+
+
+def test_edit_says_what_has_changed(cli: Run) -> None:
+    """A line for each field; with --json both values; nothing where all was so already."""
+    uri = publish(cli, "--tag", "one")
+
+    status, out, _ = cli("edit", uri, "--name", "More \u202ewords", "--add-tag", "two")
+    assert (status, out) == (0, 'name: "Words" -> "More \\u202ewords"\ntags: ["one"] -> ["one", "two"]\n')
+    assert as_json(cli, "edit", uri, "--name", "Words")["changed"] == {
+        "name": {"before": "More \u202ewords", "after": "Words"}
+    }
+    assert "nothing to change" in cli("edit", uri, "--name", "Words")[1]
+    record = as_json(cli, "info", uri)["record"]
+    assert (record["name"], record["tags"]) == ("Words", ["one", "two"])
+
+
+def test_every_field_can_be_edited_and_cleared(cli: Run) -> None:
+    """Each option comes back from ``info``; ``--clear`` takes it away again."""
+    uri = publish(cli)
+    fields = {
+        "description": "Five of them.",
+        "license": "CC0-1.0",
+        "citation": "Nobody, 2026",
+        "homepage": "https://example.com/words",
+        "version": "2.0",
+    }
+
+    cli("edit", uri, *(part for name, value in fields.items() for part in (f"--{name}", value)), "--tag", "text")
+    record = as_json(cli, "info", uri)["record"]
+    assert {name: record[name] for name in fields} == fields
+    assert record["tags"] == ["text"]
+    cli("edit", uri, *(part for name in [*fields, "tags"] for part in ("--clear", name)))
+    assert not {*fields, "tags"} & as_json(cli, "info", uri)["record"].keys()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [(["--clear", "storage"], "publish a new version"), (["--name", ""], "name"), (["--clear", "nothing"], "no field")],
+)
+def test_what_cannot_be_edited_is_one_line(cli: Run, options: list[str], says: str) -> None:
+    """The exit code is 1."""
+    status, out, err = cli("edit", publish(cli), *options)
+
+    assert (status, out) == (1, "")
+    assert says in err
+
+
+def test_delete_asks_on_a_terminal(cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says what goes, then asks; no means no. Without a terminal it wants ``--yes``."""
+    uri = publish(cli, "--storage", "blobs")
+    assert cli("delete", uri)[0] == 2
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+
+    for answer, left in (("n\n", 1), ("y\n", 0)):
+        monkeypatch.setattr("click.termui.visible_prompt_func", lambda prompt, answer=answer: answer.strip())
+        status, _, err = cli("delete", uri)
+        assert status == left
+        assert "blobs that vanish with it: 3" in err
+        assert len(cli("list", "--json")[1].splitlines()) == left
+
+
+def test_delete_without_asking(cli: Run) -> None:
+    """What has gone is told, for people and for programs."""
+    first = publish(cli, "--storage", "blobs")
+    second = publish(cli, "--storage", "blobs", "--previous", first)
+
+    status, out, _ = cli("delete", first, "--yes")
+    assert status == 0
+    assert "blobs that vanish with it: 0" in out
+    assert "blobs that stay, since other datasets name them: 3" in out
+    assert f"the previous version of {second}" in out
+    deleted = as_json(cli, "delete", second, "--yes")
+    assert (deleted["uri"], len(deleted["blobs"]), deleted["keptBlobs"]) == (second, 3, 0)
+    assert cli("delete", second, "--yes")[0] == 1
+
+
+def test_versions_is_a_table(cli: Run) -> None:
+    """A line for each version, the newest first; ``info`` names the newer one."""
+    first = publish(cli, "--version", "1")
+    second = publish(cli, "--version", "2", "--license", "CC0-1.0", "--previous", first)
+
+    lines = cli("versions", first)[1].splitlines()
+    assert lines[0].split() == ["version", "created", "shards", "samples", "changes", "AT-URI"]
+    assert [(line.split()[0], line.split()[-1]) for line in lines[1:]] == [("2", second), ("1", first)]
+    assert "licence" in lines[1]
+    newest, oldest = map(json.loads, cli("versions", second, "--json")[1].splitlines())
+    assert (newest["changes"], newest["previous"], oldest["previous"]) == (["licence"], first, None)
+    assert as_json(cli, "info", first)["newer"] == second
+    assert as_json(cli, "info", second)["newer"] is None
+    assert f"newer version {second}" in cli("info", first)[1]
