@@ -36,6 +36,15 @@ DatasetLoader(Client.local(sys.argv[1])).download(
     sys.argv[2], sys.argv[3], threads=1, progress=lambda step, done, total: print(done, flush=True))
 """
 
+# The same, which says when something has come; Ctrl-C works also where the tests run in the background.
+INTERRUPTED = """
+import signal, sys
+from atdata import Client, DatasetLoader
+signal.signal(signal.SIGINT, signal.default_int_handler)
+DatasetLoader(Client.local(sys.argv[1])).download(
+    sys.argv[2], sys.argv[3], progress=lambda step, done, total: done and print(done, flush=True))
+"""
+
 
 @pytest.fixture
 def uri(publisher: DatasetPublisher, pattern: str) -> str:
@@ -202,6 +211,23 @@ def test_storage_of_another_release(client: Client, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedStorageError, match=r"com\.example\.moon"):
         DatasetLoader(client).download(uri, tmp_path / "d")
     assert names(tmp_path / "d") == ["dataset.json"]
+
+
+def test_interrupted_it_ends_at_once(client: Client, publisher: DatasetPublisher, tmp_path: Path) -> None:
+    """Ctrl-C while a server says nothing is not waited out, and what has come stays."""
+    (shard,) = write_samples([Word(f"{i}") for i in range(100)], tmp_path / "t-%06d.tar")
+    body = shard.path.read_bytes()
+    with serving({"/t.tar": [Answer(body=body, stall=1000)]}) as server:
+        uri = publisher.publish_dataset(str(shard.path), name="T", urls=[server.url("/t.tar")])
+        command = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "repository"), uri, str(tmp_path / "d")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert any(int(line) == 1000 for line in process.stdout)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=30)  # a server may be silent for 60 seconds
+
+    assert errors.splitlines()[-1] == "KeyboardInterrupt"
+    assert (tmp_path / "d" / "t.tar.part").read_bytes() == body[:1000]
 
 
 def test_killed_in_the_middle_it_goes_on(client: Client, publisher: DatasetPublisher, tmp_path: Path) -> None:

@@ -111,6 +111,22 @@ def test_another_object_is_refused(file: Path, content: bytes, message: str) -> 
     assert not part_of(file).exists()
 
 
+def test_two_writers_are_found_out(file: Path) -> None:
+    """Bytes that another thread has put into the part are in no digest: the file does not get its name."""
+
+    class Disturbed(MemoryStore):
+        """A store during whose reading somebody else writes."""
+
+        def open(self, path: str, *, start: int = 0, stop: int | None = None) -> Stream:
+            """Stream an object; see `Store.open`."""
+            part_of(file).write_bytes(b"x")
+            return super().open(path, start=start, stop=stop)
+
+    with pytest.raises(IntegrityError, match="something else has written"):
+        fetch(Disturbed({"a": CONTENT}), "a", file, FACT, meter=Meter())
+    assert list(file.parent.iterdir()) == []
+
+
 def test_what_is_missing_leaves_nothing(file: Path) -> None:
     """Not even an empty part."""
     with pytest.raises(NotFoundError):

@@ -67,6 +67,30 @@ def test_an_error_stops_the_others() -> None:
     assert stopped.is_set()
 
 
+def test_what_hangs_does_not_keep_who_gives_up() -> None:
+    """Closed early, as by Ctrl-C, nobody waits for a server that says nothing; its answer counts for nothing."""
+    meter = Meter()
+    answer, ended = threading.Event(), threading.Event()
+
+    def work(number: int) -> int:
+        if number:
+            answer.wait(30)
+            try:
+                meter.add(1)
+            finally:
+                ended.set()
+        return number
+
+    results = in_order(work, range(2), meter=meter, threads=2, tick=nothing)
+    assert next(results) == 0
+    results.close()
+
+    assert not ended.is_set()
+    answer.set()
+    assert ended.wait(30)
+    assert meter.done == 0
+
+
 def test_a_timeout_of_the_work_is_an_error() -> None:
     """It is not taken for that of the wait."""
 

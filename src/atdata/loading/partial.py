@@ -78,6 +78,8 @@ def _receive(store: Store, path: str, part: Path, fact: Shard, meter: Meter) -> 
                 digest.update(buffer[:count])
                 _write(file, buffer[:count], part)
             os.fsync(file.fileno())
+            if os.fstat(file.fileno()).st_size != size:
+                raise IntegrityError(f"something else has written to {part}", shard=label)
     if fact.bytes is not None and size < fact.bytes:
         raise IntegrityError(f"expected {fact.bytes:,} bytes, found {size:,}", shard=label)
     found = raw_cid(digest.digest())

@@ -6,7 +6,8 @@ What is done with a shard is `atdata.loading.download` and `atdata.loading.verif
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import TypeVar
 
 from atdata.errors import UnavailableError
@@ -93,7 +94,7 @@ def in_order(
     """What ``work`` returns for each item, in order, by several threads.
 
     At most ``2 * threads`` items are taken ahead. When this ends before all is done, by an error, by Ctrl-C or since
-    it is closed, the meter stops the threads.
+    it is closed, the meter stops the threads; they are waited for after an error alone.
 
     Args:
         meter: Is asked by ``work`` as it goes; used up at the end.
@@ -103,17 +104,44 @@ def in_order(
         Whatever ``work`` raises, for the first item in order that fails.
     """
     waiting: deque[Future[Result]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="atdata-shards")
+    jobs: SimpleQueue[tuple[Future[Result], Item] | None] = SimpleQueue()
+    # Not a pool: its threads would keep the process alive after Ctrl-C for as long as a server says nothing.
+    workers = [
+        threading.Thread(target=_run, args=(work, jobs), name="atdata-shards", daemon=True) for _ in range(threads)
+    ]
+    for worker in workers:
+        worker.start()
+    interrupted = True
     try:
         for item in items:
-            waiting.append(pool.submit(work, item))
+            waiting.append(Future())
+            jobs.put((waiting[-1], item))
             if len(waiting) >= 2 * threads:
                 yield _result(waiting.popleft(), tick)
         while waiting:
             yield _result(waiting.popleft(), tick)
+        interrupted = False
+    except Exception:
+        interrupted = False
+        raise
     finally:
         meter.stop()
-        pool.shutdown(cancel_futures=True)
+        for future in waiting:
+            future.cancel()
+        for _ in workers:
+            jobs.put(None)
+        for worker in () if interrupted else workers:
+            worker.join()
+
+
+def _run(work: Callable[[Item], Result], jobs: "SimpleQueue[tuple[Future[Result], Item] | None]") -> None:
+    while (job := jobs.get()) is not None:
+        future, item = job
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(work(item))
+            except BaseException as error:
+                future.set_exception(error)  # raised where the result is asked for
 
 
 def _result(future: Future[Result], tick: Callable[[], None]) -> Result:
