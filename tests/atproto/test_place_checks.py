@@ -58,7 +58,7 @@ def test_places_that_do_not_fit_are_refused(fields: dict[str, Any], path: str, w
     [
         {"storage": examples.blob_storage(3)},
         {"storage": examples.blob_storage(2, more=more(1))},
-        {"storage": examples.url_storage("ipfs://bafy/{0..2}.tar")},
+        {"storage": examples.url_storage("ipfs://QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWKPbdG/{0..2}.tar")},
         {"storage": examples.url_storage("file:///data/{0..2}.tar")},
         {"storage": examples.url_storage(PART)},
         {"storage": examples.url_storage("gs://b/{0,1}.tar", f"{PART}#/storage/blobs/3")},

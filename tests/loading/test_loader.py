@@ -221,7 +221,7 @@ def test_a_changed_schema_is_noticed(client: Client, publisher: DatasetPublisher
         loader.load_dataset(uri)
 
 
-@pytest.mark.parametrize("scheme", ["s3", "gs", "ipfs"])
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
 def test_schemes_that_cannot_be_opened_are_named(
     publisher: DatasetPublisher, loader: DatasetLoader, scheme: str
 ) -> None:

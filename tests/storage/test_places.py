@@ -146,7 +146,7 @@ def test_shards_of_all_urls_are_counted_together() -> None:
         record_place(UrlStorage((half, half)), own=False)
 
 
-@pytest.mark.parametrize("scheme", ["s3", "gs", "ipfs", "at"])
+@pytest.mark.parametrize("scheme", ["s3", "gs", "at"])
 def test_schemes_of_later_releases_are_named(scheme: str) -> None:
     """The error says which scheme it is, typed or in a record."""
     url = f"{scheme}://bucket/a.tar"

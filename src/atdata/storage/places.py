@@ -6,16 +6,26 @@ scheme is one module, one line in `UrlStore`, and a contract test.
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from atdata.errors import InvalidRecordError, InvalidSyntaxError, LimitError, RefusedError, UnsupportedStorageError
+from atdata.errors import InvalidRecordError, LimitError, RefusedError, UnsupportedStorageError
 from atdata.redaction import shown
 from atdata.storage.base import Positioned, Store, Stream
 from atdata.storage.file import FileStore
 from atdata.storage.union import BlobStorage, Storage, UnknownStorage, UrlStorage
-from atdata.storage.url import MAX_SHARDS, SCHEMES, check_url, count_braces, expand, file_path, scheme_of, split_joined
+from atdata.storage.url import (
+    MAX_SHARDS,
+    SCHEMES,
+    check_url,
+    count_braces,
+    expand,
+    file_path,
+    hosts_of,
+    ipfs_path,
+    scheme_of,
+    split_joined,
+)
 from atdata.syntax import AtUri, Did
 
 if TYPE_CHECKING:
@@ -28,7 +38,7 @@ class UrlStore:
 
     Args:
         own: The caller typed the URLs, or the caller's own repository gave them.
-        transport: For ``http`` and ``https``; None builds one when the first such URL is opened.
+        transport: For ``http``, ``https`` and ``ipfs``; None builds one when the first such URL is opened.
         typed_hosts: Hosts that may have a private address, since the caller named them.
     """
 
@@ -37,9 +47,10 @@ class UrlStore:
         self._transport = transport
         self._typed_hosts = typed_hosts
         self._http: Store | None = None
+        self._ipfs: Store | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_http": None}
+        return self.__dict__ | {"_http": None, "_ipfs": None}
 
     def open(self, path: str, *, start: int = 0, stop: int | None = None) -> Stream:
         """Stream the object at a URL; see `Store.open`."""
@@ -60,6 +71,10 @@ class UrlStore:
             if self._http is None:
                 self._http = _http_store(self._transport, self._typed_hosts)
             return self._http
+        if scheme == "ipfs":
+            if self._ipfs is None:
+                self._ipfs = _ipfs_store(self._transport)
+            return self._ipfs
         if scheme in (None, "file", "pipe"):
             if not self._own:
                 check_url(path, own=False)
@@ -77,6 +92,14 @@ def _http_store(transport: "Transport | None", typed_hosts: frozenset[str]) -> S
     if typed_hosts:
         return HttpStore(Transport(dataclasses.replace(policy, private_hosts=policy.private_hosts | typed_hosts)))
     return HttpStore(transport or Transport(policy))
+
+
+def _ipfs_store(transport: "Transport | None") -> Store:
+    # A stranger chooses the content only: the gateways are those of the owner of this machine.
+    from atdata.net import Policy, Transport
+    from atdata.storage.ipfs import IpfsStore
+
+    return IpfsStore(transport or Transport(Policy.from_environment()))
 
 
 def _unsupported(url: str, scheme: str) -> UnsupportedStorageError:
@@ -103,11 +126,13 @@ def typed_place(url: str, *, transport: "Transport | None" = None) -> tuple[Stor
     paths = _expanded(parts)
     for path in paths:
         _check_typed(path)  # braces may stand in a scheme
-    return UrlStore(own=True, transport=transport, typed_hosts=_hosts(paths)), paths
+        if scheme_of(path) == "ipfs":
+            ipfs_path(path)
+    return UrlStore(own=True, transport=transport, typed_hosts=hosts_of(paths)), paths
 
 
 def _check_typed(url: str) -> None:
-    if file_path(url) is None and (scheme := scheme_of(url)) not in ("http", "https"):
+    if file_path(url) is None and (scheme := scheme_of(url)) not in ("http", "https", "ipfs"):
         raise _unsupported(url, scheme or "")
 
 
@@ -149,10 +174,10 @@ def _url_place(storage: UrlStorage, own: bool, transport: "Transport | None") ->
     for url in storage.urls:
         check_url(url, own=own)
         scheme = scheme_of(url)
-        if scheme not in ("http", "https", "file"):
+        if scheme not in ("http", "https", "ipfs", "file"):
             raise _unsupported(url, scheme or "")
     paths = _expanded(storage.urls)
-    return UrlStore(own=own, transport=transport, typed_hosts=_hosts(paths) if own else frozenset()), paths
+    return UrlStore(own=own, transport=transport, typed_hosts=hosts_of(paths) if own else frozenset()), paths
 
 
 def _blob_place(
@@ -183,20 +208,3 @@ def _expanded(urls: Sequence[str]) -> list[str]:
             f"{largest}: {sum(counts):,} shards in all, at most {MAX_SHARDS:,} are allowed", limit=MAX_SHARDS
         )
     return [path for url in urls for path in expand(url)]
-
-
-def _hosts(paths: Iterable[str]) -> frozenset[str]:
-    """``host:port`` of each http URL among the paths, as `Policy.private_hosts` has them."""
-    hosts = set()
-    for path in paths:
-        if scheme_of(path) in ("http", "https"):
-            try:
-                parts = urlsplit(path)
-                port = parts.port or (443 if parts.scheme == "https" else 80)
-            except ValueError as error:
-                raise InvalidSyntaxError(f"{shown(path)} is not a URL: {error}", value=path) from error
-            host = (parts.hostname or "").lower()
-            hosts.add(f"{host}:{port}")
-            if port == 80:
-                hosts.add(f"{host}:443")  # where http on its default port is tried as https first
-    return frozenset(hosts)
