@@ -54,27 +54,43 @@ def running_script(script: Path, arguments: Sequence[str], log: Path) -> Iterato
     Args:
         log: Gets what the server writes to standard error.
     """
+    process, started = start_script(script, arguments, log)
+    try:
+        yield started
+    finally:
+        end_script(process)
+
+
+def start_script(script: Path, arguments: Sequence[str], log: Path) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
+    """The process of a server, and what it says when it is ready; for tests that kill it. See `running_script`."""
     install_packages(script.parent)
     # A script may be a link, and finds its packages beside the link.
     options = ["--preserve-symlinks-main", "--preserve-symlinks"]
     command = [str(node_package() / "bin" / "node"), *options, str(script), *arguments]
-    with log.open("wb") as errors:
+    with log.open("ab") as errors:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
         )
     try:
-        started: dict[str, Any] = json.loads(_first_line(process, log))
-        yield started
-    finally:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.close()
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
+        return process, json.loads(_first_line(process, log))
+    except BaseException:
+        end_script(process)
+        raise
+
+
+def end_script(process: subprocess.Popen[bytes], *, kill: bool = False) -> None:
+    """End a server by closing the pipe to it, or with ``kill`` by SIGKILL."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    if kill:
+        process.kill()
+    process.stdin.close()
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    process.stdout.close()
 
 
 def _first_line(process: subprocess.Popen[bytes], log: Path) -> bytes:

@@ -2,15 +2,18 @@
 // (SQLite and blobs in a folder). Nothing of it reaches beyond this machine. The packages are those beside this file,
 // or beside a link to it: `old/network.mjs` runs PDSes of before May 2026 (node --preserve-symlinks-main ...).
 //
-//   node network.mjs --data FOLDER [--pds 2] [--blob-limit BYTES] [--rate-limits]
+//   node network.mjs --data FOLDER [--pds 2] [--blob-limit BYTES] [--rate-limits] [--plc URL] [--first NUMBER]
 //
+// With --plc the PDSes join a directory that is there; --first numbers them, and names their domains. What is started
+// again on the same folder is the same PDS, on the same port: its port and secrets are kept there.
 // Once all servers answer, one line of JSON goes to stdout:
 //   {"plc": URL, "pds": [{"url": URL, "did": DID, "domain": "pds1.test", "secret": OF_ITS_TOKENS,
 //    "admin": PASSWORD}, ...]}
 // It ends on SIGTERM, SIGINT, and when stdin closes: so also when the process that started it was killed.
 
 import { once } from 'node:events'
-import { mkdir } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
@@ -27,6 +30,8 @@ const { values: options } = parseArgs({
     pds: { type: 'string', default: '2' },
     'blob-limit': { type: 'string', default: String(200 * 1024 * 1024) },
     'rate-limits': { type: 'boolean', default: false },
+    plc: { type: 'string' },
+    first: { type: 'string', default: '1' },
   },
 })
 if (!options.data) throw new Error('--data FOLDER is missing')
@@ -55,13 +60,25 @@ async function startPlc() {
   return { server, url: `http://localhost:${port}` }
 }
 
+/** What makes a PDS the same when it is started again on its folder. */
+async function identityIn(folder) {
+  const path = join(folder, 'identity.json')
+  if (existsSync(path)) return JSON.parse(await readFile(path))
+  const identity = {
+    port: await freePort(),
+    secret: randomBytes(16).toString('hex'),
+    admin: randomBytes(16).toString('hex'),
+    rotationKey: randomBytes(32).toString('hex'),
+  }
+  await writeFile(path, JSON.stringify(identity))
+  return identity
+}
+
 async function startPds(number, plcUrl) {
-  const port = await freePort()
   const folder = join(options.data, `pds${number}`)
   await mkdir(join(folder, 'blobs'), { recursive: true })
   const domain = `pds${number}.test`
-  const secret = randomBytes(16).toString('hex')
-  const admin = randomBytes(16).toString('hex')
+  const { port, secret, admin, rotationKey } = await identityIn(folder)
   // No crawler, mail, moderation or AppView address is given: the server then has nobody to talk to.
   const environment = {
     port,
@@ -75,7 +92,7 @@ async function startPds(number, plcUrl) {
     blobstoreDiskTmpLocation: join(folder, 'blobs-unfinished'),
     blobUploadLimit: Number(options['blob-limit']),
     didPlcUrl: plcUrl,
-    plcRotationKeyK256PrivateKeyHex: randomBytes(32).toString('hex'),
+    plcRotationKeyK256PrivateKeyHex: rotationKey,
     jwtSecret: secret,
     adminPassword: admin,
     inviteRequired: false,
@@ -100,16 +117,17 @@ function connectHandles(all) {
   }
 }
 
-const plc = await startPlc()
+const plc = options.plc ? { url: options.plc } : await startPlc()
 const pdses = []
-for (let number = 1; number <= Number(options.pds); number++) pdses.push(await startPds(number, plc.url))
+const first = Number(options.first)
+for (let number = first; number < first + Number(options.pds); number++) pdses.push(await startPds(number, plc.url))
 connectHandles(pdses)
 
 let stopping = false
 async function stop() {
   if (stopping) return
   stopping = true
-  await Promise.allSettled([...pdses.map(({ server }) => server.destroy()), plc.server.destroy()])
+  await Promise.allSettled([...pdses.map(({ server }) => server.destroy()), plc.server?.destroy()])
   process.exit(0)
 }
 process.on('SIGTERM', stop)
