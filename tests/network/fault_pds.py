@@ -162,6 +162,8 @@ class FaultPds(FaultServer):
         match method:
             case "com.atproto.identity.resolveHandle":
                 return said({"did": self.did}) if parameters["handle"] == self.handle else refused("InvalidRequest")
+            case "com.atproto.server.describeServer":
+                return said({"did": "did:web:fault.test", "availableUserDomains": [".fault.test"]})
             case "com.atproto.sync.getRepoStatus":
                 return said({"did": self.did, "active": True})
             case "com.atproto.repo.getRecord":
@@ -206,7 +208,7 @@ class Sessions:
         self.writes = 0
         self._left = uses
         self._number = 0
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
 
     def answer(self, method: str, asked: Asked) -> Answer | None:
         """The answer to a request that needs a session; None for others."""
@@ -218,10 +220,23 @@ class Sessions:
                     return said(self._tokens())
                 case "com.atproto.server.refreshSession":
                     return self._renew(token)
+                case "com.atproto.server.deleteSession":
+                    self._number += 1
+                    return Answer()
                 case "com.atproto.repo.createRecord":
                     return self._write(token, json.loads(asked.body))
                 case _:
                     return None
+
+    def expire(self) -> None:
+        """The access token serves no more."""
+        with self._lock:
+            self._left = 0
+
+    def wait_for(self, writes: int) -> None:
+        """Wait until that many records were written."""
+        with self._lock:
+            assert self._lock.wait_for(lambda: self.writes >= writes, timeout=60)
 
     def _tokens(self) -> dict[str, str]:
         number = self._number
@@ -243,6 +258,7 @@ class Sessions:
             return refused("ExpiredToken")
         self._left -= 1
         self.writes += 1
+        self._lock.notify_all()
         uri = f"at://{DID}/{body['collection']}/{self.writes}"
         return said({"uri": uri, "cid": str(record_cid(body["record"]))})
 
