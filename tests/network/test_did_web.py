@@ -6,21 +6,16 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import libipld
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, utils
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.asymmetric import ec
 from tests.atproto.repository_contract import COLLECTION, thing
 from tests.atproto.scripted_server import ScriptedServer
+from tests.network.keys import multikey, new_key, sign
 from tests.network.plugin import PASSWORD, Network, get, post
 
 from atdata.atproto.client import Client
 from atdata.storage.base import read_all
 from atdata.syntax import parse_at_uri
-
-_SECP256K1_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
-_SECP256K1 = b"\xe7\x01"  # multicodec table, "secp256k1-pub", as a varint
 
 
 @pytest.fixture
@@ -46,19 +41,15 @@ def service_token(key: ec.EllipticCurvePrivateKey, **claims: Any) -> str:
     """What the owner of a DID signs to open an account under it. Source: https://atproto.com/specs/xrpc#inter-service"""
     parts = [json.dumps(part).encode() for part in ({"alg": "ES256K", "typ": "JWT"}, claims)]
     signed = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
-    r, s = utils.decode_dss_signature(key.sign(signed, ec.ECDSA(hashes.SHA256())))
-    low = min(s, _SECP256K1_ORDER - s)
-    signature = base64.urlsafe_b64encode(r.to_bytes(32, "big") + low.to_bytes(32, "big")).rstrip(b"=")
-    return (signed + b"." + signature).decode()
+    return f"{signed.decode()}.{sign(key, signed)}"
 
 
 def test_an_account_under_did_web_publishes_and_is_read(online: Network, host: ScriptedServer) -> None:
     """Opened with the owner's key, activated, logged in by handle; records and blobs are read by anybody."""
     server = online.pds[0]
     did, handle = f"did:web:localhost%3A{host.port}", f"webby{host.port}.{server.domain}"
-    key = ec.generate_private_key(ec.SECP256K1())
-    point = key.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
-    publish_document(host, did, handle, server.url, libipld.encode_multibase("z", _SECP256K1 + point))
+    key = new_key()
+    publish_document(host, did, handle, server.url, multikey(key))
     create = "com.atproto.server.createAccount"
     token = service_token(key, iss=did, aud=server.did, lxm=create, exp=int(time.time()) + 60)
     body = {"did": did, "handle": handle, "email": f"{handle}@example.com", "password": PASSWORD}

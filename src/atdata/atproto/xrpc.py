@@ -23,6 +23,7 @@ Parameter = str | int | bool | Sequence[str] | None
 
 ANSWER_LIMIT = 10 << 20  # bytes; the largest record is 1 MB
 _SHOWN = 300  # characters of a server's message that ours repeats
+_LEFT = "AccountDeactivated"  # also what the PDS says that an account has moved away from
 _SESSION_ERRORS = frozenset({"ExpiredToken", "InvalidToken", "AuthMissing", "AuthenticationRequired"})
 
 
@@ -151,7 +152,8 @@ class Xrpc:
         if not isinstance(error, XrpcError):
             raise error
         if error.status == 401 or error.error in _SESSION_ERRORS:
-            raise AuthenticationError(str(error)) from error
+            hint = "; an account that has moved to another PDS must log in again" if error.error == _LEFT else ""
+            raise AuthenticationError(f"{error}{hint}") from error
         raise error
 
     def _answer(self, response: Response, *, may_be_empty: bool) -> dict[str, Any]:
