@@ -1,21 +1,23 @@
-"""Reading typed samples in one process: atdata, webdataset and tarfile on the same shards, and what the machine can do.
+"""Reading typed samples in one process: atdata and webdataset on the same shards, and what the machine can do.
 
-All of them read the same files, in turn, several times; a figure is the median. What each one read is compared. The
-floor is ``readinto`` a buffer of 1 MB that is used again. Peers decode as their documentation says: msgpack by msgspec,
-arrays by `numpy.load`. Usage: python -m benchmarks.reading [SAMPLES [RUNS]]
+All of them read the same files, in turn, several times; a figure is the median, and what each one read is compared.
+The floor is ``readinto`` a buffer of 1 MB that is used again. webdataset decodes as its documentation says: msgpack by
+msgspec, arrays by `numpy.load`, its batches by numpy. Usage: python -m benchmarks.reading --help
 """
 
+import argparse
 import io
+import json
 import os
 import sys
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -24,27 +26,20 @@ from benchmarks.report import Figure, report
 from numpy.typing import NDArray
 
 import atdata
-from atdata.data.access import ShardAccess
+from atdata import Extension
 from atdata.data.batches import read_batches
 from atdata.data.reader import read_samples
 from atdata.storage.file import FileStore
 
-SAMPLES = 100_000  # of the small workload; the large one has 3 for each 100
-RUNS = 5
-BATCH = 256
 SHARD_BYTES = 100_000_000
-TARGET = 1 / 10  # of webdataset's time for a sample
+COUNTS = {"small": 100_000, "large": 3_000, "jpeg": 20_000, "tokens": 200_000, "tabular": 1_000_000, "ragged": 50_000}
+LEAST = {"small": (60, 60), "large": (8, 8), "jpeg": (18, None), "tokens": (30, 18), "tabular": (40, 70)}
+"""How many times webdataset's speed samples and batches have to reach."""
 
 
 @dataclass
-class Sample:
-    """A picture.
-
-    Attributes:
-        image: uint8.
-        label: 0 to 9.
-        name: Some text.
-    """
+class Picture:
+    """A picture as an array; small, large and ragged."""
 
     image: NDArray[np.uint8]
     label: int
@@ -52,7 +47,7 @@ class Sample:
 
 
 @atdata.packable
-class PackableSample:
+class PackablePicture:
     """The same as existing code declares it."""
 
     image: NDArray[np.uint8]
@@ -60,16 +55,93 @@ class PackableSample:
     name: str
 
 
-def _samples(count: int, side: int, *, ragged: bool) -> Iterator[Sample]:
+@dataclass
+class Photo:
+    """A JPEG as it is, in ordinary members."""
+
+    photo: Annotated[memoryview, Extension("jpg")]
+    about: Annotated[dict[str, Any], Extension("json")]
+    label: Annotated[int, Extension("cls")]
+
+
+@dataclass
+class PhotoBytes:
+    """The same with bytes of its own."""
+
+    photo: Annotated[bytes, Extension("jpg")]
+    about: Annotated[dict[str, Any], Extension("json")]
+    label: Annotated[int, Extension("cls")]
+
+
+@dataclass
+class Document:
+    """Tokens of a text."""
+
+    tokens: NDArray[np.int32]
+    label: int
+
+
+@dataclass
+class Row:
+    """A row of a table."""
+
+    a: float
+    b: float
+    c: float
+    d: float
+    e: float
+    label: int
+    g: int
+    h: int
+    word: str
+    name: str
+
+
+def pictures(count: int, side: int, *, ragged: bool = False) -> Iterator[Picture]:
     """Pictures; of one layout, or with labels and names of many lengths."""
     rng = np.random.default_rng(0)
     for number in range(count):
         name = "x" * int(rng.integers(40)) if ragged else f"{number:08d}"
         label = int(rng.integers(100_000)) if ragged else number % 10
-        yield Sample(rng.integers(0, 256, (side, side, 3), dtype=np.uint8), label, name)
+        yield Picture(rng.integers(0, 256, (side, side, 3), dtype=np.uint8), label, name)
 
 
-def by_atdata(paths: Sequence[str], sample_type: type = Sample, *, copy: bool = False) -> tuple[int, int]:
+def photos(count: int) -> Iterator[PhotoBytes]:
+    """Bytes of 10 to 200 kB, 41 kB on average, as photographs have: nobody decodes them here."""
+    rng = np.random.default_rng(0)
+    noise = rng.bytes(200_000)
+    sizes = np.clip(rng.lognormal(10.4, 0.6, count), 10_000, 200_000).astype(int)
+    for number, size in enumerate(sizes.tolist()):
+        yield PhotoBytes(noise[:size], {"width": 640, "height": 480, "caption": f"photo {number}"}, number % 1000)
+
+
+def documents(count: int) -> Iterator[Document]:
+    """About 500 tokens each."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        yield Document(rng.integers(0, 50_000, int(rng.integers(10, 1000)), dtype=np.int32), number)
+
+
+def rows(count: int) -> Iterator[Row]:
+    """Five floats, three integers of many sizes, two texts."""
+    rng = np.random.default_rng(0)
+    floats = rng.normal(size=(count, 5)).tolist()
+    numbers = rng.integers(0, 10 ** rng.integers(1, 10, (count, 3))).tolist()
+    for number, (some, others) in enumerate(zip(floats, numbers, strict=True)):
+        yield Row(*some, *others, f"word{number % 1000}", f"name {number:07d}")
+
+
+MAKERS: dict[str, Callable[[int], Iterator[Any]]] = {
+    "small": partial(pictures, side=32),
+    "large": partial(pictures, side=256),
+    "ragged": partial(pictures, side=32, ragged=True),
+    "jpeg": photos,
+    "tokens": documents,
+    "tabular": rows,
+}
+
+
+def by_atdata(paths: Sequence[str], sample_type: type, *, copy: bool = False) -> tuple[int, int]:
     """Each sample; the number of samples and the sum of labels, as all readers give."""
     count = total = 0
     sample: Any
@@ -79,46 +151,57 @@ def by_atdata(paths: Sequence[str], sample_type: type = Sample, *, copy: bool = 
     return count, total
 
 
-def by_batches(paths: Sequence[str]) -> tuple[int, int]:
+def by_batches(paths: Sequence[str], sample_type: type, size: int, **options: Any) -> tuple[int, int]:
     """Batches."""
     count = total = 0
-    for batch in read_batches(FileStore(), paths, Sample, BATCH):
+    batch: Any
+    for batch in read_batches(FileStore(), paths, sample_type, size, **options):
         count += len(batch)
         total += int(batch.label.sum())
     return count, total
 
 
-def by_number(paths: Sequence[str]) -> tuple[int, int]:
-    """Each sample of one shard by its number."""
-    access = ShardAccess(FileStore(), paths[0])
-    count = access.count()
-    return count, sum(access.sample(i, Sample).label for i in range(count))
-
-
-def _decode(sample: dict[str, Any]) -> dict[str, Any]:
+def _decode(array: str | None, sample: dict[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = msgspec.msgpack.decode(sample["msgpack"])
-    values["image"] = np.load(io.BytesIO(values["image"]))
+    if array:
+        values[array] = np.load(io.BytesIO(values[array]))
     return values
 
 
-def by_webdataset(paths: Sequence[str]) -> tuple[int, int]:
-    """The same by webdataset."""
-    count = total = 0
-    for values in webdataset.WebDataset(list(paths), shardshuffle=False).map(_decode):
-        count += 1
-        total += values["label"]
-    return count, total
+def _decode_members(sample: dict[str, Any]) -> dict[str, Any]:
+    return {"photo": sample["jpg"], "about": json.loads(sample["json"]), "label": int(sample["cls"])}
 
 
-def by_tarfile(paths: Sequence[str]) -> tuple[int, int]:
-    """The same by the standard library."""
+def _collate(array: str | None, samples: list[dict[str, Any]]) -> dict[str, Any]:
+    batch: dict[str, Any] = {name: [sample[name] for sample in samples] for name in samples[0]}
+    for name, column in batch.items():
+        if name == array and len({value.shape for value in column}) > 1:
+            padded = np.zeros((len(column), max(map(len, column))), column[0].dtype)
+            for row, value in zip(padded, column, strict=True):
+                row[: len(value)] = value
+            batch[name] = padded
+        elif not isinstance(column[0], str):
+            batch[name] = np.array(column)
+    return batch
+
+
+ARRAYS = {"small": "image", "large": "image", "ragged": "image", "tokens": "tokens"}
+
+
+def by_webdataset(paths: Sequence[str], workload: str, size: int | None = None) -> tuple[int, int]:
+    """The same by webdataset; in batches where a size is given."""
+    array = ARRAYS.get(workload)
+    samples: Any = webdataset.WebDataset(list(paths), shardshuffle=False)
+    samples = samples.map(_decode_members if workload == "jpeg" else partial(_decode, array))
     count = total = 0
-    for path in paths:
-        with tarfile.open(path, "r:") as archive:
-            for info in archive:
-                if info.name.endswith(".msgpack") and (file := archive.extractfile(info)):
-                    count += 1
-                    total += _decode({"msgpack": file.read()})["label"]
+    if size is None:
+        for sample in samples:
+            count += 1
+            total += sample["label"]
+        return count, total
+    for batch in samples.batched(size, collation_fn=partial(_collate, array), partial=True):
+        count += len(batch["label"])
+        total += int(batch["label"].sum())
     return count, total
 
 
@@ -139,22 +222,43 @@ def _rewrite(path: Path) -> None:
             file.write(data[start : start + (4 << 20)])
 
 
-def measure(folder: Path, workload: str, count: int, side: int, runs: int) -> list[Figure]:
-    """Time all readers on one workload."""
-    made = _samples(count, side, ragged=workload == "ragged")
-    written = atdata.write_samples(made, str(folder / f"{workload}-%06d.tar"), shard_bytes=SHARD_BYTES)
-    paths = [str(shard.path) for shard in written]
-    for path in paths:
-        _rewrite(Path(path))
+def _readers(workload: str, paths: Sequence[str]) -> dict[str, Callable[[], object]]:
+    size = 1000 if workload == "tabular" else 256
+    sample_type: type = {"jpeg": Photo, "tokens": Document, "tabular": Row}.get(workload, Picture)
     readers: dict[str, Callable[[], object]] = {
-        "floor": lambda: floor(paths),
-        "webdataset": lambda: by_webdataset(paths),
-        "tarfile": lambda: by_tarfile(paths),
-        "atdata": lambda: by_atdata(paths),
-        "atdata, own copies": lambda: by_atdata(paths, copy=True),
-        "atdata, @packable": lambda: by_atdata(paths, PackableSample),
-        f"atdata, batches of {BATCH}": lambda: by_batches(paths),
+        "floor": partial(floor, paths),
+        "webdataset": partial(by_webdataset, paths, workload),
+        "atdata": partial(by_atdata, paths, sample_type),
     }
+    if workload == "jpeg":
+        return readers | {"atdata, own bytes": partial(by_atdata, paths, PhotoBytes)}
+    readers["webdataset, batches"] = partial(by_webdataset, paths, workload, size)
+    readers["atdata, batches"] = partial(by_batches, paths, sample_type, size)
+    if workload != "tabular":
+        readers["atdata, own copies"] = partial(by_atdata, paths, sample_type, copy=True)
+    if workload == "tokens":
+        readers["atdata, padded batches"] = partial(by_batches, paths, sample_type, size, pad=0)
+    if sample_type is Picture:
+        readers["atdata, @packable"] = partial(by_atdata, paths, PackablePicture)
+    return readers
+
+
+def _shards(folder: Path, workload: str, count: int) -> list[str]:
+    """The shards of a workload; those that are in the folder already are taken."""
+    paths = sorted(folder.glob(f"{workload}-{count}-*.tar"))
+    if not paths:
+        template = str(folder / f"{workload}-{count}-%06d.tar")
+        paths = [
+            shard.path for shard in atdata.write_samples(MAKERS[workload](count), template, shard_bytes=SHARD_BYTES)
+        ]
+        for path in paths:
+            _rewrite(Path(path))
+    return [str(path) for path in paths]
+
+
+def measure(folder: Path, workload: str, count: int, runs: int) -> list[Figure]:
+    """Time all readers on one workload."""
+    readers = _readers(workload, _shards(folder, workload, count))
     times: dict[str, list[float]] = {name: [] for name in readers}
     results: set[object] = set()
     for _ in range(runs):
@@ -165,33 +269,41 @@ def measure(folder: Path, workload: str, count: int, side: int, runs: int) -> li
             if result is not None:
                 results.add(result)
     if len(results) != 1:
-        raise AssertionError(f"the readers differ: {results}")
-    started = perf_counter()
-    numbered, _ = by_number(paths)
-    random_access = perf_counter() - started
-    for path in paths:
-        Path(path).unlink()
-    each = {name: median(seconds) / count for name, seconds in times.items()}
-    figures = [Figure(f"{workload}: {name}", 1 / time, "samples/s") for name, time in each.items()]
-    figures.append(Figure(f"{workload}: atdata, one by its number", numbered / random_access, "samples/s"))
-    limit = TARGET if workload == "small" else None
-    return figures + [
-        Figure(f"{workload}: time of {name} / webdataset", each[name] / each["webdataset"], "", limit)
-        for name in ("atdata", f"atdata, batches of {BATCH}")
-    ]
+        raise AssertionError(f"{workload}: the readers differ: {results}")
+    speeds = {name: count / median(seconds) for name, seconds in times.items()}
+    figures = [Figure(f"{workload}: {name}", speed, "samples/s") for name, speed in speeds.items()]
+    of_samples, of_batches = LEAST.get(workload, (None, None))
+    least = {"atdata": of_samples, "atdata, padded batches" if workload == "tokens" else "atdata, batches": of_batches}
+    for name, speed in speeds.items():
+        if name.startswith("atdata"):
+            peer = "webdataset, batches" if name.endswith("batches") else "webdataset"
+            figures.append(
+                Figure(f"{workload}: {name}, against {peer}", speed / speeds[peer], "times", least=least.get(name))
+            )
+            figures.append(Figure(f"{workload}: {name}, share of the floor", speed / speeds["floor"], "times"))
+    return figures
 
 
-def main(count: int, runs: int) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and report."""
-    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
-        figures = [
-            *measure(Path(folder), "small", count, 32, runs),
-            *measure(Path(folder), "ragged", count // 2, 32, runs),
-            *measure(Path(folder), "large", count * 3 // 100, 256, runs),
-        ]
-    return report("reading", figures)
+    parser = argparse.ArgumentParser(prog="benchmarks.reading", description=__doc__)
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"some of: {', '.join(COUNTS)}; default: all")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the samples to read (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=5, help="how often each reads them (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, help="where shards are kept for the next time (default: nowhere)")
+    parser.add_argument("--json", action="store_true", help="print nothing but the line of JSON")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.workloads) - set(COUNTS):
+        parser.error(f"no such workload: {', '.join(sorted(unknown))}")
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as temporary:
+        for workload in options.workloads or COUNTS:
+            folder = options.folder or Path(temporary)
+            figures += measure(folder, workload, max(1, int(COUNTS[workload] * options.scale)), options.runs)
+            for path in Path(temporary).iterdir():
+                path.unlink()
+    return report("reading", figures, as_json=options.json)
 
 
 if __name__ == "__main__":
-    numbers = [int(argument) for argument in sys.argv[1:]]
-    sys.exit(main(*(numbers + [SAMPLES, RUNS][len(numbers) :])))
+    sys.exit(main())
