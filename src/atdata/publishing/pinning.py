@@ -4,7 +4,9 @@ A PDS may collect what no record names. So blobs that do not fit into the datase
 records as they come; and when a record is refused since one of its blobs has gone, they are uploaded once more.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from atdata.atproto.manifest import blob_list
@@ -99,6 +101,7 @@ class Pinning:
             on_uploaded=on_uploaded,
             progress=show,
             uploads=self._options.uploads,
+            is_careful=self._journal.is_resumed,
         )
         show(total)
 
@@ -109,28 +112,31 @@ class Pinning:
     def write(
         self, name: str, rkey: RecordKey, value: Callable[[], Mapping[str, Any]], items: Sequence[Item]
     ) -> StrongRef:
-        """Write a record that names blobs; where the repository has collected one of them, upload them again.
+        """Write a record that names blobs; where the repository has dropped one of them, upload it again.
+
+        The first time the record is looked for once more: it may be an earlier run's request that the server is just
+        carrying out, which takes the blobs. Then the blob that the server names is uploaded, and then all of them.
 
         Args:
             value: Makes the record, of the blobs as the repository has them.
             items: The blobs that it names, and no other record yet.
         """
-        for is_last in (False, True):
+        may_exist = self._journal.is_resumed
+        for attempt in itertools.count():
             try:
                 return ensure_record(
-                    self._repository,
-                    name,
-                    value(),
-                    rkey=rkey,
-                    patience=self._patience,
-                    may_exist=self._journal.is_resumed or is_last,
+                    self._repository, name, value(), rkey=rkey, patience=self._patience, may_exist=may_exist
                 )
             except XrpcError as error:
-                if is_last or error.error != "BlobNotFound":
+                if attempt > 2 or error.error != "BlobNotFound":
                     raise
-            self._options.announce("the repository has dropped blobs that no record named yet: uploading them again")
-            self._journal.forget(item.expected.cid for item in items)
-            self.send(items)
+                named = [item for item in items if str(item.expected.cid) in str(error)]
+            may_exist = True
+            if attempt > 0:
+                lost = named if named and attempt == 1 else items
+                self._options.announce("the repository has dropped blobs that no record named: uploading them again")
+                self._journal.forget(item.expected.cid for item in lost)
+                self.send(lost)
         raise AssertionError("unreachable")
 
     def _pin(self, key: RecordKey, group: Sequence[Item]) -> None:
@@ -144,7 +150,7 @@ class Pinning:
         for key in list(self._journal.progressed.lists):
             if key not in lists:
                 delete_quietly(self._repository, "blobList", key)
-            elif find_record(self._repository, "blobList", key) is None:
+            elif self._patience.call(partial(find_record, self._repository, "blobList", key)) is None:
                 self._journal.forget(item.expected.cid for item in lists[key])
             else:
                 continue

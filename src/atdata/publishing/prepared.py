@@ -119,7 +119,7 @@ class Prepared:
             The same as `DatasetPublisher.publish_dataset`.
         """
         try:
-            if self.journal.is_resumed and find_record(self.repository, "dataset", self._rkey):
+            if self.journal.is_resumed and self._patience().call(self._find):
                 self.options.announce(f"{self.uri} was written by an earlier run")
             elif self.survey.is_blobs:
                 with working_folder(self.journal) as folder:
@@ -210,6 +210,9 @@ class Prepared:
     @property
     def _rkey(self) -> RecordKey:
         return parse_record_key(self.uri.rkey or "")
+
+    def _find(self) -> StrongRef | None:
+        return find_record(self.repository, "dataset", self._rkey)
 
     def _pinning(self) -> Pinning:
         return Pinning(

@@ -19,7 +19,7 @@ from atdata.publishing.describe import Description, Options, command_of
 from atdata.publishing.editing import Changes, Edited, edit
 from atdata.publishing.inputs import Given, Splits, read_given, read_splits
 from atdata.publishing.journal import Journal, open_journal, read_journal
-from atdata.publishing.patience import PATIENCE, silent
+from atdata.publishing.patience import PATIENCE, Patience, silent
 from atdata.publishing.prepared import Prepared
 from atdata.publishing.shards import Progress, no_progress, surveyed
 from atdata.publishing.writing import collection, find_record, plan_schema
@@ -167,14 +167,16 @@ class DatasetPublisher:
         record = self._described(description)
         write_value(dataclasses.replace(record, splits=()))  # whether splits fit the shards is only known later
         given = read_given(dataset, options.sample_type)
-        schema = plan_schema(repository, given.sample_type)
+        wait = Patience(options.patience, options.announce)  # for a repository that is away at this moment
+        schema = wait.call(lambda: plan_schema(repository, given.sample_type))
         if schema is not None:
             record = dataclasses.replace(record, schema_ref=schema.reference.uri, schema_cid=schema.reference.cid)
         with ExitStack() as stack:
             journal = _journal(repository, given, description, options, stack, dry_run=dry_run)
             key = options.rkey if options.rkey is not None else journal.progressed.rkey
             uri = AtUri(repository.did, collection("dataset"), parse_record_key(key))
-            if options.rkey is not None and not journal.is_resumed and find_record(repository, "dataset", key):
+            is_new = options.rkey is not None and not journal.is_resumed
+            if is_new and wait.call(lambda: find_record(repository, "dataset", key)):
                 raise RefusedError(
                     f"there is already a record {uri}, and a new version is a new record", rule="overwrite"
                 )
@@ -185,7 +187,7 @@ class DatasetPublisher:
                     storage=options.storage,
                     scan=options.scan,
                     force=options.force,
-                    blob_limit=lambda: repository.blob_limit,
+                    blob_limit=lambda: wait.call(lambda: repository.blob_limit),
                     transport=self._client.transport,
                     journal=journal,
                     progress=options.progress,

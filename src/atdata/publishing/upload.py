@@ -1,13 +1,17 @@
 """Uploading: several blobs at a time, streamed from disk, each of them whole or to be sent again.
 
 Threads send, and wait where the server asks for it (`patience`); the calling thread alone is told what is done, so that
-whoever writes the journal needs no lock. Which blobs there are, and what names them, is `publisher`'s matter.
+whoever writes the journal needs no lock. Which blobs there are, and what names them, is the matter of `pinning`.
+
+What is under way when something breaks must be sent again. So after a break blobs go one at a time, and the more at a
+time the longer it goes well, as TCP does it with packets.
 """
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -15,11 +19,12 @@ from queue import Empty, SimpleQueue
 from typing import BinaryIO, cast
 
 from atdata.atproto.repository import Repository
-from atdata.errors import IntegrityError
+from atdata.errors import IntegrityError, UnavailableError
 from atdata.publishing.patience import Patience, Stopped
 from atdata.storage.union import Blob
 
 UPLOADS = 4  # blobs that are uploaded at the same time
+_GROW = 32  # blobs that must arrive before one more is sent at the same time
 _SHOW = 0.2  # seconds between two reports of progress
 _END = 5.0  # seconds that threads have to notice that they are to end
 
@@ -45,6 +50,7 @@ def upload_all(
     on_uploaded: Callable[[Blob], None],
     progress: Callable[[int], None],
     uploads: int = UPLOADS,
+    is_careful: bool = False,
 ) -> None:
     """Upload blobs, the first ones first; each CID once.
 
@@ -54,7 +60,8 @@ def upload_all(
         patience: Waits and retries; its ``stop`` is set when this ends by an error.
         on_uploaded: Is told of each blob as the repository has it, in the calling thread, as soon as it is there.
         progress: Is told how many bytes have been sent, in the calling thread, some times a second.
-        uploads: How many at a time. Memory is some 100 KiB for each.
+        uploads: How many at a time, at most. Memory is some 100 KiB for each.
+        is_careful: Begin with one at a time: an earlier run has been broken off.
 
     Raises:
         IntegrityError: The repository took other bytes than were meant.
@@ -63,6 +70,7 @@ def upload_all(
     """
     waiting = deque({item.expected.cid: item for item in items}.values())
     left, sent = len(waiting), _Counter()
+    lanes = _Lanes(uploads, patience.stop, open_now=1 if is_careful else uploads)
     results: SimpleQueue[Blob | BaseException] = SimpleQueue()
 
     def work() -> None:
@@ -72,7 +80,7 @@ def upload_all(
             except IndexError:
                 return
             try:
-                results.put(_upload(repository, item, patience, sent))
+                results.put(_upload(repository, item, patience, lanes, sent))
             except BaseException as error:  # whatever it is, the calling thread must hear of it
                 results.put(error)
 
@@ -119,18 +127,61 @@ def check_taken(blob: Blob, expected: Blob, source: Path | bytes) -> Blob:
     return blob
 
 
-def _upload(repository: Repository, item: Item, patience: Patience, sent: "_Counter") -> Blob:
+def _upload(repository: Repository, item: Item, patience: Patience, lanes: "_Lanes", sent: "_Counter") -> Blob:
     def attempt() -> Blob:
-        with item.source.open("rb", buffering=0) if isinstance(item.source, Path) else BytesIO(item.source) as file:
+        with (
+            lanes.taken(),
+            item.source.open("rb", buffering=0) if isinstance(item.source, Path) else BytesIO(item.source) as file,
+        ):
+            # It behaves as a file as far as an upload needs one: `read`, `seek`, `tell`, `seekable`.
             counted = _CountedFile(cast(BinaryIO, file), sent, patience.stop)
             try:
-                # It behaves as a file as far as an upload needs one: `read`, `seek`, `tell`, `seekable`.
                 return repository.upload_blob(cast(BinaryIO, counted), mime_type=item.expected.mime_type)
             except BaseException:
                 counted.take_back()
                 raise
 
     return check_taken(patience.call(attempt), item.expected, item.source)
+
+
+class _Lanes:
+    """How many uploads go at the same time: fewer after a break, one more for each `_GROW` that have arrived."""
+
+    def __init__(self, most: int, stop: threading.Event, *, open_now: int) -> None:
+        self._most = most
+        self._stop = stop
+        self._open = open_now
+        self._taken = 0
+        self._arrived = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Wait for a lane and hold it."""
+        with self._changed:
+            while self._taken >= self._open and not self._stop.is_set():
+                self._changed.wait(_SHOW)
+            self._taken += 1
+        try:
+            yield
+        except UnavailableError:
+            self._leave(arrived=False)
+            raise
+        except BaseException:
+            self._leave()
+            raise
+        self._leave(arrived=True)
+
+    def _leave(self, *, arrived: bool | None = None) -> None:
+        with self._changed:
+            self._taken -= 1
+            if arrived is False:
+                self._open, self._arrived = 1, 0
+            elif arrived:
+                self._arrived += 1
+                if self._arrived >= _GROW and self._open < self._most:
+                    self._open, self._arrived = self._open + 1, 0
+            self._changed.notify_all()
 
 
 class _Counter:
