@@ -10,6 +10,7 @@ from tests.storage.faults import Answer, FaultServer, serving
 from atdata.net import Policy, Transport
 from atdata.storage.base import Shard, Store
 from atdata.storage.blob import BlobStore
+from atdata.storage.cache import Cache
 from atdata.storage.file import FileStore
 from atdata.storage.http import HttpStore
 from atdata.storage.places import UrlStore
@@ -108,7 +109,7 @@ class TestVerifiedStore(StoreContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Store:
         facts = {"a.tar": Shard(cid=CID, bytes=len(CONTENT)), "a.tar-missing": Shard(cid=OTHER_CID)}
-        return VerifiedStore(MemoryStore({"a.tar": CONTENT}), facts, folder=tmp_path)
+        return VerifiedStore(MemoryStore({"a.tar": CONTENT}), facts, cache=Cache(tmp_path))
 
     @pytest.fixture
     def path(self) -> str:

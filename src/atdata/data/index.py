@@ -7,7 +7,6 @@ whoever reads blocks checks them (`ShardIndex.digests`).
 """
 
 import hashlib
-import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,18 +18,13 @@ from numpy.typing import NDArray
 from atdata.data.tar import BLOCK, END, parse_header
 from atdata.errors import IntegrityError, LimitError, ShardError
 from atdata.storage.base import Store, read_all
+from atdata.storage.index_footer import COUNTED, FOOTER, MAGIC, TAIL, VERSION, find_frame, zeros_after
+from atdata.storage.index_footer import DIGEST_BLOCK as DIGEST_BLOCK
+from atdata.storage.index_footer import DIGEST_BYTES as DIGEST_BYTES
+from atdata.storage.index_footer import MAX_PAYLOAD as MAX_PAYLOAD
+from atdata.storage.index_footer import NAME as NAME
+from atdata.storage.index_footer import count_blocks as count_blocks
 from atdata.syntax import Cid, raw_cid
-
-NAME = "__index__"
-DIGEST_BLOCK = 256 << 10  # bytes of a shard that one BLAKE3 digest covers
-DIGEST_BYTES = 32
-MAX_PAYLOAD = 256 << 20  # bytes; 60 million counted samples, or 6 million keys of 36 characters
-
-_MAGIC = b"ATDINDEX"
-_VERSION = 1
-_COUNTED = 1  # flag: keys are the counted ones, `CountedKeys`
-_FOOTER = struct.Struct("<8sHHIQQQQ16x")  # magic, version, flags, crc32, n, body bytes, body offset, shard number
-_TAIL = 64 << 10  # bytes read first: enough for about 10,000 counted samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +88,6 @@ class ShardIndex:
         return int(self.offsets[i]), int(self.offsets[i + 1])
 
 
-def count_blocks(size: int) -> int:
-    """Digests that an index has for ``size`` bytes before it."""
-    return -(-size // DIGEST_BLOCK)
-
-
 def payload_size(samples: int, size: int, *, key_bytes: int = 0) -> int:
     """Length of the payload for ``samples`` samples in ``size`` bytes.
 
@@ -106,11 +95,7 @@ def payload_size(samples: int, size: int, *, key_bytes: int = 0) -> int:
         key_bytes: Length of the joined keys; 0 for counted ones.
     """
     body = 4 * (samples + 1) + key_bytes + DIGEST_BYTES * count_blocks(size)
-    return body + _zeros(body) + _FOOTER.size
-
-
-def _zeros(body: int) -> int:
-    return -(body + _FOOTER.size) % BLOCK
+    return body + zeros_after(body) + FOOTER.size
 
 
 def payload_cid(payload: bytes) -> Cid:
@@ -131,14 +116,14 @@ def encode_index(index: ShardIndex) -> bytes:
     shard = _counted_shard(index.keys)
     keys = b"" if shard is not None else _encode_keys(index.keys)
     body = (index.offsets // BLOCK).astype("<u4").tobytes() + keys + index.digests.tobytes()
-    size = len(body) + _zeros(len(body)) + _FOOTER.size
+    size = len(body) + zeros_after(len(body)) + FOOTER.size
     if size > MAX_PAYLOAD:
         raise LimitError(f"an index of {size:,} bytes: write smaller shards", limit=MAX_PAYLOAD)
-    flags = 0 if shard is None else _COUNTED
-    footer = _FOOTER.pack(
-        _MAGIC, _VERSION, flags, zlib.crc32(body), len(index), len(body), end + BLOCK, 0 if shard is None else shard
+    flags = 0 if shard is None else COUNTED
+    footer = FOOTER.pack(
+        MAGIC, VERSION, flags, zlib.crc32(body), len(index), len(body), end + BLOCK, 0 if shard is None else shard
     )
-    return body + bytes(_zeros(len(body))) + footer
+    return body + bytes(zeros_after(len(body))) + footer
 
 
 def _encode_keys(keys: Sequence[str]) -> bytes:
@@ -171,13 +156,13 @@ def decode_index(payload: bytes, *, offset: int) -> ShardIndex | None:
     Raises:
         IntegrityError: It contradicts itself or its place.
     """
-    if len(payload) < BLOCK or payload[-_FOOTER.size :][: len(_MAGIC)] != _MAGIC:
+    if len(payload) < BLOCK or payload[-FOOTER.size :][: len(MAGIC)] != MAGIC:
         raise IntegrityError("the index has no footer")
-    _, version, flags, crc, count, body_size, body_offset, shard = _FOOTER.unpack_from(payload, len(payload) - 64)
-    if version != _VERSION or flags & ~_COUNTED:
+    _, version, flags, crc, count, body_size, body_offset, shard = FOOTER.unpack_from(payload, len(payload) - 64)
+    if version != VERSION or flags & ~COUNTED:
         return None
     _require(body_offset == offset, f"stands at byte {offset:,} and says {body_offset:,}")
-    _require(body_size + _zeros(body_size) + _FOOTER.size == len(payload), "says a length that it has not")
+    _require(body_size + zeros_after(body_size) + FOOTER.size == len(payload), "says a length that it has not")
     body = memoryview(payload)[:body_size]
     _require(zlib.crc32(body) == crc, "has a wrong checksum")
     blocks = count_blocks(offset - BLOCK)
@@ -192,7 +177,7 @@ def decode_index(payload: bytes, *, offset: int) -> ShardIndex | None:
 
 
 def _decode_keys(raw: bytes, flags: int, count: int, shard: int) -> Sequence[str]:
-    if flags & _COUNTED:
+    if flags & COUNTED:
         _require(not raw, "has keys and says that they are counted")
         return CountedKeys(shard, count)
     try:
@@ -234,17 +219,12 @@ def read_index(store: Store, path: str, *, size: int | None = None) -> ShardInde
 
 
 def _read_index(store: Store, path: str, size: int) -> ShardIndex | None:
-    start = max(0, size - _TAIL)
+    start = max(0, size - TAIL)
     tail = _read(store, path, start, size)
-    stop = size - len(END)
-    footer = tail[-len(END) - _FOOTER.size : -len(END)]
-    if footer[: len(_MAGIC)] != _MAGIC:
+    footer = tail[-len(END) - FOOTER.size : -len(END)]
+    if (frame := find_frame(footer, size)) is None:
         return None
-    _, version, flags, _, _, body_size, offset, _ = _FOOTER.unpack(footer)
-    if version != _VERSION or flags & ~_COUNTED:
-        return None
-    length = body_size + _zeros(body_size) + _FOOTER.size
-    _require(offset == stop - length and offset >= 2 * BLOCK, "says a place that it has not")
+    offset, length = frame.payload, frame.stop - frame.payload
     _require(tail[-len(END) :] == END, "is not followed by the end of the archive")
     if length > MAX_PAYLOAD:
         raise LimitError(f"{path}: an index of {length:,} bytes", limit=MAX_PAYLOAD)

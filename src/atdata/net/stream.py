@@ -124,6 +124,11 @@ class HttpStream:
         """Size of the whole object, in bytes; None where the server did not say."""
         return self._first.size
 
+    @property
+    def passed_over(self) -> int:
+        """Bytes before the place asked for that a server without Range sends as well; they are read and dropped."""
+        return self._ahead
+
     def readinto(self, buffer: memoryview, /) -> int:
         """Fill a buffer with what has come; 0 only at the end.
 

@@ -1,163 +1,226 @@
-"""A store around a store that hands out no byte before the digest of the whole shard has been found right.
+"""A store around a store that hands out no byte before a digest has been found right.
 
-A shard whose CID is known is read once into an unnamed temporary file, hashed on the way, and served from there. The
-two shards used last are kept, so the disk that is taken is bounded by the two largest shards. Checking block by block
-by a shard's index, and a cache that several processes share, are other stores.
+Where the record names the CID of a shard's index, and the place serves ranges, a shard is checked block by block while
+it streams, and ranges are widened to whole blocks (`atdata.storage.block_table`). Else the whole shard is read into the
+cache first (`atdata.storage.fills`), checked there, and served from there; while shards are read in order, the next one
+comes in the meantime, one at most.
 """
 
-import errno
-import hashlib
 import os
-import tempfile
+import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from atdata.errors import IntegrityError, UnavailableError
-from atdata.folders import cache_folder
+from atdata.errors import IntegrityError
 from atdata.redaction import redacted
-from atdata.storage.base import Shard, Store, Stream
+from atdata.storage.base import RandomAccess, Shard, Store, Stream
+from atdata.storage.block_table import BlockTable, CheckedStream, read_table
+from atdata.storage.cache import Cache, Key
 from atdata.storage.file import FileStream
-from atdata.syntax import Cid, raw_cid
+from atdata.storage.fills import Fill, FillError, Fills, Progress
+from atdata.syntax import Cid
 
-KEPT = 2  # shards on the disk: the one that is read, and the one before or after it
-_CHUNK = 1 << 20
+MAX_TABLES = 256  # shards whose digests are kept; those of a shard of 1 GB take 128 KB
+MAX_IN_MEMORY = 128 << 20  # bytes of a shard that may be spooled in memory, where the disk does not take it
+AHEAD_AFTER = 8 << 20  # bytes of a shard that are read before the next one is fetched; half of it, where that is less
 
 
 class VerifiedStore:
-    """Serves shards of another store, each checked whole before its first byte is handed out.
+    """Serves shards of another store, each byte checked before it is handed out.
 
     Paths without facts, and shards without a CID, pass through unchecked.
 
     Args:
         inner: Where the bytes come from.
-        shards: What is at each path. Only CIDv1 raw sha-256 can be checked.
-        folder: Where shards are spooled; None for the cache folder. The files have no name: they go with the process.
+        shards: What is at each path, in the order in which they are mostly read. Only CIDv1 raw sha-256 can be checked.
+        cache: Where shards are kept that must be checked as a whole; None for the user's cache. Files of this machine
+            are copied as well, since they may change, but not kept.
+        place: Names the place in errors, where the path does not.
     """
 
-    def __init__(self, inner: Store, shards: Mapping[str, Shard], *, folder: Path | None = None) -> None:
+    def __init__(
+        self, inner: Store, shards: Mapping[str, Shard], *, cache: Cache | None = None, place: str = ""
+    ) -> None:
         self._inner = inner
         self._shards = dict(shards)
-        self._folder = folder
+        self._cache = cache or Cache()
+        self._place = place
+        self._fills = Fills(self._cache)
+        self._following = dict(zip(self._shards, list(self._shards)[1:], strict=False))
         self._begin()
 
     def _begin(self) -> None:
         self._process = os.getpid()
         self._lock = threading.Lock()
-        self._spooled: OrderedDict[str, _Spool] = OrderedDict()
-        self._busy: dict[str, threading.Lock] = {}
+        self._tables: OrderedDict[str, BlockTable | None] = OrderedDict()
+        self._expected = next(iter(self._shards), None)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"inner": self._inner, "shards": self._shards, "folder": self._folder}
+        return {"inner": self._inner, "shards": self._shards, "cache": self._cache, "place": self._place}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        VerifiedStore.__init__(self, state["inner"], state["shards"], folder=state["folder"])
+        VerifiedStore.__init__(self, state["inner"], state["shards"], cache=state["cache"], place=state["place"])
+
+    @property
+    def plain(self) -> Store:
+        """The inner store: the same bytes, unchecked."""
+        return self._inner
 
     @property
     def unverified(self) -> Store | None:
         """The inner store, for who checks blocks by the index of a shard; None where it has no ranges."""
         return self._inner if getattr(self._inner, "ranges", True) else None
 
+    @property
+    def shards(self) -> Mapping[str, Shard]:
+        """What is at each path."""
+        return self._shards
+
+    def streams(self, path: str) -> bool:
+        """Whether a shard is checked block by block, as far as is known without asking its place."""
+        shard = self._shards.get(path, Shard())
+        known = shard.index is not None and shard.cid is not None and shard.bytes is not None
+        return known and getattr(self._inner, "ranges", True) and self._tables.get(path, True) is not None
+
     def open(self, path: str, *, start: int = 0, stop: int | None = None) -> Stream:
-        """Stream a checked shard; see `Store.open`. The first time, the whole shard is read.
+        """Stream a checked shard; see `Store.open`.
 
         Raises:
             IntegrityError: The bytes have another digest or length than the facts say.
-            UnavailableError: The disk for the temporary file is full.
+            UnavailableError: The place does not answer, or the disk does not take a shard that must be checked whole.
         """
         shard = self._shards.get(path)
         if shard is None or shard.cid is None:
             return self._inner.open(path, start=start, stop=stop)
-        return FileStream(self._spool(path, shard).duplicate(), path, start, stop)
+        label = self.label(path)
+        if not shard.cid.is_raw_sha256:
+            raise IntegrityError(f"{shard.cid} is not the CID of a shard (CIDv1, raw, sha-256)", shard=label)
+        if (table := self._table(path, shard)) is not None:
+            end = table.size if stop is None else stop
+            return CheckedStream(self._inner, path, table, start=start, stop=end, label=label)
+        file = FileStream(self._whole(path, shard, shard.cid), path, start, stop)
+        following = self._next(path) if start == 0 and stop is None else None
+        if following is None:
+            return file
+        return _Watched(file, min(AHEAD_AFTER, (shard.bytes or 0) // 2), lambda: self._fetch_ahead(following))
 
     def size(self, path: str) -> int:
         """Length of a shard, in bytes: from its facts, else as the inner store says."""
         shard = self._shards.get(path)
         return shard.bytes if shard is not None and shard.bytes is not None else self._inner.size(path)
 
-    def _spool(self, path: str, shard: Shard) -> "_Spool":
+    def label(self, path: str) -> str:
+        """Names a shard and its place, without secrets."""
+        return f"{redacted(path)} at {self._place}" if self._place else redacted(path)
+
+    def _table(self, path: str, shard: Shard) -> BlockTable | None:
         if self._process != os.getpid():
-            self._begin()  # after a fork a lock may be held by a thread that is not here
+            self._begin()  # after a fork the lock may be held by a thread that is not here
+        if not self.streams(path) or shard.index is None or shard.bytes is None:
+            return None
         with self._lock:
-            busy = self._busy.setdefault(path, threading.Lock())
-        with busy:
-            with self._lock:
-                if spool := self._spooled.get(path):
-                    self._spooled.move_to_end(path)
-                    return spool
-            try:
-                spool = _Spool(_fetch(self._inner, path, shard, self._folder or cache_folder() / "spool"))
-                with self._lock:
-                    self._spooled[path] = spool
-                    while len(self._spooled) > KEPT:
-                        self._spooled.popitem(last=False)
-            finally:
-                with self._lock:
-                    self._busy.pop(path, None)
-            return spool
+            if path in self._tables:
+                self._tables.move_to_end(path)
+                return self._tables[path]
+        try:
+            table = read_table(self._inner, path, index=shard.index, size=shard.bytes)
+        except IntegrityError:
+            table = self._table_again(path, shard.index, shard.bytes)
+        with self._lock:
+            self._tables[path] = table
+            while len(self._tables) > MAX_TABLES:
+                self._tables.popitem(last=False)
+        return table
+
+    def _table_again(self, path: str, index: Cid, size: int) -> BlockTable | None:
+        try:
+            return read_table(self._inner, path, index=index, size=size)
+        except IntegrityError as error:
+            raise IntegrityError(str(error), shard=self.label(path)) from error
+
+    def _whole(self, path: str, shard: Shard, cid: Cid) -> int:
+        """A descriptor of the whole shard, checked. What is wrong is fetched once more."""
+        try:
+            return self._fetched(path, shard, cid)
+        except IntegrityError:
+            return self._fetched(path, shard, cid)
+
+    def _fetched(self, path: str, shard: Shard, cid: Cid) -> int:
+        in_memory = False
+        if shard.bytes is not None and not self._is_near(path):
+            key = Key(str(cid), shard.bytes)
+            if (found := self._cache.find(key)) is not None:
+                return found
+            progress = self._fill(path, shard, cid)
+            if progress is not None:
+                try:
+                    return _wait_whole(progress)
+                except FillError:
+                    in_memory = shard.bytes <= MAX_IN_MEMORY
+        fill = self._spool(path, shard, cid, in_memory=in_memory)
+        try:
+            return _wait_whole(fill)
+        finally:
+            fill.leave()
+
+    def _fill(self, path: str, shard: Shard, cid: Cid) -> Progress | None:
+        key = Key(str(cid), shard.bytes or 0)
+        inner = self._inner
+        return self._fills.enter(key, lambda: inner.open(path), checked=False, cid=cid, label=self.label(path))
+
+    def _spool(self, path: str, shard: Shard, cid: Cid, *, in_memory: bool = False) -> Fill:
+        inner = self._inner
+        return self._fills.spool(
+            path, lambda: inner.open(path), cid=cid, size=shard.bytes, label=self.label(path), in_memory=in_memory
+        )
+
+    def _is_near(self, path: str) -> bool:
+        kept = self._inner.open_at(path) if isinstance(self._inner, RandomAccess) else None
+        if kept is not None:
+            kept.close()
+        return kept is not None
+
+    def _next(self, path: str) -> str | None:
+        """The shard that will be wanted after this one, where they are read in order."""
+        expected, self._expected = self._expected, self._following.get(path)
+        return self._expected if path == expected else None
+
+    def _fetch_ahead(self, path: str) -> None:
+        shard = self._shards[path]
+        if shard.cid is None or shard.bytes is None or self._is_near(path) or self.streams(path):
+            return
+        if (found := self._cache.find(Key(str(shard.cid), shard.bytes))) is not None:
+            os.close(found)
+        elif self._fill(path, shard, shard.cid) is None:
+            self._spool(path, shard, shard.cid)
 
 
-class _Spool:
-    """One checked shard in an unnamed file. It is closed when nobody holds it any more."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def duplicate(self) -> int:
-        return os.dup(self._descriptor)
-
-    def __del__(self) -> None:
-        os.close(self._descriptor)
+def _wait_whole(progress: Progress) -> int:
+    while not progress.is_whole:
+        if progress.error is not None:
+            raise progress.error
+        progress.wait(sys.maxsize)
+    return os.dup(progress.descriptor)
 
 
-def _fetch(inner: Store, path: str, shard: Shard, folder: Path) -> int:
-    """Read a shard whole into an unnamed file and check it; the file's descriptor."""
-    label = redacted(path)
-    if shard.cid is None or not shard.cid.is_raw_sha256:
-        raise IntegrityError(f"{shard.cid} is not the CID of a shard (CIDv1, raw, sha-256)", shard=label)
-    descriptor = _unnamed_file(folder)
-    try:
-        length, found = _copy(inner, path, descriptor, limit=shard.bytes)
-        if shard.bytes is not None and length < shard.bytes:
-            raise IntegrityError(f"expected {shard.bytes:,} bytes, found {length:,}", shard=label)
-        if found != shard.cid:
-            raise IntegrityError(f"expected the CID {shard.cid}, found {found}", shard=label)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+class _Watched:
+    """A stream that says once that so many bytes of it have been read."""
 
+    def __init__(self, inner: Stream, after: int, tell: Callable[[], None]) -> None:
+        self._inner = inner
+        self._left: int | None = after
+        self._tell = tell
 
-def _copy(inner: Store, path: str, descriptor: int, *, limit: int | None) -> tuple[int, Cid]:
-    digest = hashlib.sha256()
-    buffer = memoryview(bytearray(_CHUNK))
-    length = 0
-    with closing(inner.open(path)) as stream:
-        while count := stream.readinto(buffer):
-            length += count
-            if limit is not None and length > limit:
-                raise IntegrityError(f"longer than the {limit:,} bytes expected", shard=redacted(path))
-            digest.update(buffer[:count])
-            _write(descriptor, buffer[:count], path)
-    return length, raw_cid(digest.digest())
+    def readinto(self, buffer: memoryview, /) -> int:
+        count = self._inner.readinto(buffer)
+        if self._left is not None:
+            self._left -= count
+            if self._left < 0:
+                self._left = None
+                self._tell()
+        return count
 
-
-def _unnamed_file(folder: Path) -> int:
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
-            return os.dup(file.fileno())
-    except OSError as error:
-        raise UnavailableError(f"{folder}: no temporary file can be made there ({error.strerror})") from error
-
-
-def _write(descriptor: int, data: memoryview, path: str) -> None:
-    try:
-        while data:
-            data = data[os.write(descriptor, data) :]
-    except OSError as error:
-        hint = "; ATDATA_HOME names a folder on another disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        raise UnavailableError(f"{redacted(path)}: cannot be spooled to disk ({error.strerror}){hint}") from error
+    def close(self) -> None:
+        self._inner.close()
