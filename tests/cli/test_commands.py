@@ -96,7 +96,7 @@ def test_what_is_published_is_told_by_info(cli: Run) -> None:
 
 def test_info_without_schema(cli: Run) -> None:
     """A dataset without a schema is described all the same."""
-    uri = _publish(cli)
+    uri = _publish(cli, "--no-schema")
 
     assert _json(cli, "info", uri)["schema"] is None
     assert "no schema" in cli("info", uri)[1]
@@ -292,9 +292,9 @@ def test_verify_is_a_table(cli: Run) -> None:
     uri = _publish(cli, "--storage", "url")
     status, out, err = cli("verify", uri)
     assert (status, err) == (0, "3 shards: 3 ok\n")
-    assert [line.split() for line in out.splitlines()[1:]] == [
-        [str(i), Path(f"notes-00000{i}.tar").absolute().as_uri(), "ok", "-"] for i in range(3)
-    ]
+    rows = [line.split() for line in out.splitlines()[1:]]
+    assert [(number, state, why) for number, _, state, why in rows] == [(str(i), "ok", "-") for i in range(3)]
+    assert all(place.startswith("file:///") for _, place, _, _ in rows)  # a long one is shortened
     content = Path("notes-000001.tar").read_bytes()
     Path("notes-000001.tar").write_bytes(content[:700] + b"!" + content[701:])
 

@@ -114,7 +114,7 @@ def test_shards_at_urls_and_files_stay(
     client: Client, publisher: DatasetPublisher, shards: list[WrittenShard], pattern: str
 ) -> None:
     """Only the record goes."""
-    uri = publisher.publish_dataset(pattern, "Digits", storage="url")
+    uri = publisher.publish_dataset(pattern, "Digits", storage="url", infer_schema=False)
 
     assert publisher.delete_dataset(uri).blobs == ()
 

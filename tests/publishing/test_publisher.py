@@ -293,3 +293,30 @@ def test_very_many_blobs_go_into_lists_and_come_back(
     dataset = DatasetLoader(client).load_dataset(uri, Word)
     assert len(dataset) == 300
     assert [dataset[i].text for i in (0, 255, 256, 299)] == ["word 0", "word 255", "word 256", "word 299"]
+
+
+def test_a_schema_is_found_out_where_nobody_gives_one(
+    client: Client, publisher: DatasetPublisher, pattern: str
+) -> None:
+    """From the shell one publishes files alone; who loads them gets a class all the same, which fits the true one."""
+    told: list[str] = []
+    uri = publisher.publish_dataset(pattern, "Digits of a file", announce=told.append)
+
+    loader = DatasetLoader(client)
+    dataset = loader.load_dataset(uri)
+
+    assert any("reading all of them" in line for line in told)
+    assert dataset.sample_type.__name__ == "DigitsOfAFile"
+    assert [sample.label for sample in dataset] == [digit.label for digit in digits()]
+    assert next(iter(dataset)).image.shape == (4, 4)
+    assert next(iter(loader.load_dataset(uri, Digit))).label == 0
+
+
+def test_a_schema_is_not_looked_for_against_ones_will(
+    client: Client, publisher: DatasetPublisher, pattern: str
+) -> None:
+    """Then samples are dicts."""
+    uri = publisher.publish_dataset(pattern, "Digits", infer_schema=False)
+
+    assert record_at(client, uri).schema_ref is None
+    assert "msgpack" in next(iter(DatasetLoader(client).load_dataset(uri)))

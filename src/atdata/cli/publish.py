@@ -55,6 +55,9 @@ _EXAMPLES = """Examples:
 @click.option("--citation", metavar="TEXT", help="How to cite it, for example BibTeX.")
 @click.option("--homepage", metavar="URL", help="A page about it.")
 @click.option("--sample-type", metavar="MODULE:CLASS", help="Class of the samples, published as their schema.")
+@click.option(
+    "--no-schema", is_flag=True, help="Publish no schema where there is no --sample-type, instead of finding it out."
+)
 @click.option("--scan", is_flag=True, help="Read remote shards once, to record their digests and counts.")
 @click.option(
     "--no-reshard", is_flag=True, help="Refuse shards that are too large for a blob, instead of cutting them."
@@ -85,6 +88,7 @@ def command(
     citation: str | None,
     homepage: str | None,
     sample_type: str | None,
+    no_schema: bool,
     scan: bool,
     no_reshard: bool,
     force: bool,
@@ -121,6 +125,7 @@ def command(
             urls=urls or None,
             storage=storage,
             sample_type=found_type,
+            infer_schema=not no_schema,
             scan=scan,
             reshard=not no_reshard,
             force=force,

@@ -10,6 +10,7 @@ from atdata.publishing.inputs import Given, Splits, read_splits
 from atdata.publishing.patience import PATIENCE, silent
 from atdata.publishing.shards import Progress, no_progress
 from atdata.publishing.upload import UPLOADS
+from atdata.storage.base import Shard
 from atdata.syntax import family
 
 _GENERATED_DOCSTRING = re.compile(r"\w+\(.*\)( -> None)?", re.DOTALL)  # what `dataclass` writes where there is none
@@ -19,7 +20,7 @@ _GENERATED_DOCSTRING = re.compile(r"\w+\(.*\)( -> None)?", re.DOTALL)  # what `d
 class Description:
     """What people read about a dataset. `DatasetPublisher.publish_dataset` says what each field means."""
 
-    name: str
+    name: str | None = None
     description: str | None = None
     license: str | None = None
     tags: str | Sequence[str] = ()
@@ -37,6 +38,8 @@ class Options:
     urls: str | Sequence[str] | None = None
     storage: Literal["auto", "url", "blobs"] = "auto"
     sample_type: type | None = None
+    infer_schema: bool = True
+    shards: Sequence[Shard] | None = None
     scan: bool = False
     rkey: str | None = None
     allow_secret_urls: bool = False
@@ -67,6 +70,7 @@ def command_of(did: str, given: Given, description: Description, options: Option
         "urls": [options.urls] if isinstance(options.urls, str) else list(options.urls or ()),
         "storage": options.storage,
         "sampleType": f"{sample_type.__module__}.{sample_type.__qualname__}" if sample_type else None,
+        "inferSchema": options.infer_schema,
         "scan": options.scan,
         "rkey": options.rkey,
     }

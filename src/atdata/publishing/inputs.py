@@ -1,9 +1,10 @@
 """What a caller gave to be published: files of this machine, URLs, or samples, and of which type.
 
-Everything that `DatasetPublisher.publish_dataset` takes becomes one `Given`. Files are looked for, and nothing is read:
-digests and counts are `atdata.data.scan`'s, records `atdata.publishing.publisher`'s.
+Everything that `DatasetPublisher.publish_dataset` takes becomes one `Given`. Files are looked for, and read only to
+find out what undescribed samples are; digests and counts are `atdata.data.scan`'s, records `publisher`'s.
 """
 
+import dataclasses
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,10 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from atdata.atproto.records import Split
+from atdata.data.infer import infer_fields
+from atdata.data.reader import read_records
+from atdata.data.schema import build_type
 from atdata.data.writer import WrittenShard
 from atdata.dataset import Dataset
 from atdata.errors import InvalidRecordError, InvalidSyntaxError, LimitError, NotFoundError
 from atdata.storage.base import Shard
+from atdata.storage.file import FileStore
 from atdata.storage.url import MAX_SHARDS, expand, file_path, file_url, split_joined
 
 Ranges = tuple[int, int] | range | Sequence[tuple[int, int] | range]
@@ -71,6 +76,45 @@ def read_given(dataset: Any, sample_type: type | None) -> Given:
         return _shards([first, *items], sample_type)
     found = sample_type or (None if isinstance(first, dict) else type(first))
     return Given(samples=itertools.chain([first], items), sample_type=found)
+
+
+def inferred_type(given: Given, name: str) -> type | None:
+    """The type of samples that nobody has named, from all samples of local shards; they are read once.
+
+    Args:
+        given: What is to be published.
+        name: Name of the dataset, after which the type is called.
+
+    Returns:
+        A dataclass; None where no class could have the fields that were found, and for shards elsewhere.
+
+    Raises:
+        ShardError: A shard is damaged, or a sample does not decode.
+    """
+    if not given.is_local:
+        return None
+    fields = infer_fields(read_records(FileStore(), given.places))
+    return None if fields is None else build_type(name, fields, "What all samples of the dataset were found to hold.")
+
+
+def with_facts(given: Given, shards: Sequence[Shard] | None) -> Given:
+    """The same, with what the caller knows of the shards. Files of this machine are then not read for it.
+
+    Raises:
+        InvalidSyntaxError: Samples are to be written into shards, which nobody can know yet.
+        InvalidRecordError: Facts of more or fewer shards, or not all of one.
+    """
+    if shards is None:
+        return given
+    if given.samples is not None:
+        raise InvalidSyntaxError("what the shards are is known when samples have been written into them", value="")
+    if len(shards) != len(given.places):
+        raise InvalidRecordError(f"says what {len(shards):,} are, and there are {len(given.places):,}", path="shards")
+    for number, shard in enumerate(shards):
+        for name, value in (("cid", shard.cid), ("bytes", shard.bytes), ("samples", shard.samples)):
+            if value is None:
+                raise InvalidRecordError("is not known; each shard has its cid, bytes and samples", path=f"shards[{number}].{name}")
+    return dataclasses.replace(given, facts=tuple(shards))
 
 
 def _shards(items: Sequence[Any], sample_type: type | None) -> Given:

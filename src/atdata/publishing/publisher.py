@@ -13,16 +13,18 @@ from typing import Any, Literal
 from atdata.atproto.client import Client
 from atdata.atproto.records import DatasetRecord, StrongRef, now, write_value
 from atdata.atproto.repository import Repository
-from atdata.errors import AuthenticationError, InvalidSyntaxError, RefusedError, SchemaMismatchError
+from atdata.errors import AuthenticationError, InvalidRecordError, InvalidSyntaxError, RefusedError, SchemaMismatchError
 from atdata.publishing.deleting import Deletion, delete, plan_deletion
 from atdata.publishing.describe import Description, Options, command_of
 from atdata.publishing.editing import Changes, Edited, edit
-from atdata.publishing.inputs import Given, Splits, read_given, read_splits
+from atdata.publishing.inputs import Given, Splits, inferred_type, read_given, read_splits, with_facts
 from atdata.publishing.journal import Journal, open_journal, read_journal
 from atdata.publishing.patience import PATIENCE, Patience, silent
 from atdata.publishing.prepared import Prepared
+from atdata.publishing.promotion import find_promotion
 from atdata.publishing.shards import Progress, no_progress, surveyed
-from atdata.publishing.writing import collection, find_record, plan_schema
+from atdata.publishing.writing import collection, find_record, plan_schema, plan_schema_record
+from atdata.storage.base import Shard
 from atdata.storage.union import UrlStorage
 from atdata.syntax import AtUri, parse_at_uri, parse_record_key
 
@@ -40,7 +42,7 @@ class DatasetPublisher:
     def publish_dataset(
         self,
         dataset: Any,
-        name: str,
+        name: str | None = None,
         *,
         description: str | None = None,
         urls: str | Sequence[str] | None = None,
@@ -53,6 +55,8 @@ class DatasetPublisher:
         citation: str | None = None,
         homepage: str | None = None,
         sample_type: type | None = None,
+        infer_schema: bool = True,
+        shards: Sequence[Shard] | None = None,
         scan: bool = False,
         rkey: str | None = None,
         allow_secret_urls: bool = False,
@@ -73,6 +77,8 @@ class DatasetPublisher:
         Args:
             dataset: What to publish: a `Dataset`; a URL or path in brace notation; a list of URLs or of paths to tar
                 files; what `write_samples` returned; or an iterable of samples, which are written into shards first.
+                Also a dataset of the local repository, by its AT-URI or loaded: then it is published as it is there,
+                under the same key, its files and blobs as blobs; all that is not given here is taken from its record.
             name: Name for people, up to 200 characters.
             description: Plain text or Markdown, up to 2,000 characters.
             urls: Where others find these shards, in order and in brace notation. Without it, the URLs of ``dataset``.
@@ -89,6 +95,9 @@ class DatasetPublisher:
             homepage: An http or https URL.
             sample_type: Type of one sample; by default that of ``dataset``, or of the first sample. It is published as
                 a schema record, once in a repository. Without any type the dataset is read as dicts.
+            infer_schema: Where nobody says what a sample is, read all samples of local shards to find out.
+            shards: What the shards are, in order, where you know it: they are not read for it then. So a hundred
+                thousand shards at URLs are published with their digests.
             scan: Read remote shards too.
             rkey: Key of the new record; by default a TID.
             allow_secret_urls: Publish URLs that carry a secret, such as presigned ones. Records are public.
@@ -130,6 +139,8 @@ class DatasetPublisher:
             urls=urls,
             storage=storage,
             sample_type=sample_type,
+            infer_schema=infer_schema,
+            shards=shards,
             scan=scan,
             rkey=rkey,
             allow_secret_urls=allow_secret_urls,
@@ -164,9 +175,18 @@ class DatasetPublisher:
             )
         if options.rkey is not None:
             parse_record_key(options.rkey)
+        promotion = find_promotion(self._client, repository, dataset)
+        if promotion is not None:
+            description, options = promotion.described(description), promotion.options(options)
         record = self._described(description)
+        if promotion is not None:
+            record = promotion.completed(record, options.announce)
         write_value(dataclasses.replace(record, splits=()))  # whether splits fit the shards is only known later
-        given = read_given(dataset, options.sample_type)
+        given = promotion.given if promotion is not None else read_given(dataset, options.sample_type)
+        given = with_facts(given, options.shards)
+        if given.sample_type is None and given.is_local and options.infer_schema:
+            options.announce("nobody has said what a sample is: reading all of them to find out")
+            given = dataclasses.replace(given, sample_type=inferred_type(given, record.name))
         wait = Patience(options.patience, options.announce)  # for a repository that is away at this moment
         schema = wait.call(lambda: plan_schema(repository, given.sample_type))
         if schema is not None:
@@ -304,6 +324,8 @@ class DatasetPublisher:
 
     def _described(self, description: Description) -> DatasetRecord:
         tags = description.tags
+        if description.name is None:
+            raise InvalidRecordError("a dataset has one: give it", path="name")
         return DatasetRecord(
             name=description.name,
             description=description.description,
