@@ -1,8 +1,8 @@
-"""What every test may use: the real network (``network``), a local repository (``client``, ``publisher``)."""
+"""What every test may use: a real network (``network``), an IPFS gateway (``ipfs``), a local repository (``client``)."""
 
 from hypothesis import settings
 
-pytest_plugins = ["tests.network.plugin", "tests.local_client"]
+pytest_plugins = ["tests.network.plugin", "tests.ipfs.plugin", "tests.local_client"]
 
 # A deadline measures the machine, not the code; speed is measured in benchmarks/.
 settings.register_profile("atdata", deadline=None)
