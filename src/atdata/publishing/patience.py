@@ -9,9 +9,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TypeVar
 
+from atdata.atproto.rate_limit import clock_time, said
 from atdata.errors import UnavailableError, XrpcError
 
 T = TypeVar("T")
@@ -113,18 +113,3 @@ class Patience:
 def is_passing(error: XrpcError | UnavailableError) -> bool:
     """Whether the same may succeed later."""
     return isinstance(error, UnavailableError) or error.status in (408, 425, 429) or error.status >= 500
-
-
-def clock_time(seconds: float) -> str:
-    """The time of day that many seconds from now, with the date where it is not today."""
-    then = datetime.fromtimestamp(time.time() + seconds).astimezone()
-    return then.strftime("%H:%M" if then.date() == datetime.now().astimezone().date() else "%Y-%m-%d %H:%M")
-
-
-def said(seconds: float) -> str:
-    """A length of time in words."""
-    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if seconds >= length:
-            count = round(seconds / length, 1)
-            return f"{count:g} {unit}{'' if count == 1 else 's'}"
-    return f"{seconds:.0f} seconds"

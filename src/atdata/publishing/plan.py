@@ -4,8 +4,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from atdata.atproto.rate_limit import said
 from atdata.publishing.advice import wait_for
-from atdata.publishing.patience import said
 
 
 @dataclass(frozen=True, slots=True)
