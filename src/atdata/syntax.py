@@ -12,6 +12,7 @@ import re
 import secrets
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NewType
 
@@ -166,6 +167,8 @@ class Cid:
     digest: bytes
 
     def __bytes__(self) -> bytes:
+        if self.is_raw_sha256:
+            return _RAW_SHA256 + self.digest
         multihash = _varint(self.hash_code) + _varint(len(self.digest)) + self.digest
         return multihash if self.version == 0 else _varint(1) + _varint(self.codec) + multihash
 
@@ -176,6 +179,9 @@ class Cid:
     def is_raw_sha256(self) -> bool:
         """True for the one form that a shard, an index and a blob have: CIDv1, raw, sha-256."""
         return self.version == 1 and self.codec == RAW and self.hash_code == SHA2_256 and len(self.digest) == 32
+
+
+_RAW_SHA256 = bytes([1, RAW, SHA2_256, 32])  # how the binary form of such a CID begins
 
 
 def _varint(number: int) -> bytes:
@@ -195,6 +201,11 @@ def parse_cid(raw: str) -> Cid:
     """
     if not 8 <= len(raw) <= 256 or not raw.isascii() or not raw.isalnum():
         raise _wrong("CID", raw, "it must be 8 to 256 ASCII letters and digits")
+    if raw.startswith("bafkrei") and len(raw) == 59:  # the form of shards and blobs, of which there may be very many
+        with suppress(ValueError):
+            data = libipld.decode_multibase(raw)[1]
+            if data.startswith(_RAW_SHA256) and len(data) == 36:
+                return raw_cid(bytes(data[4:]))
     try:
         parts = libipld.decode_cid(raw)
     except ValueError as error:

@@ -31,13 +31,18 @@ class LocalBlobStore:
 
     def open(self, path: str, *, start: int = 0, stop: int | None = None) -> Stream:
         """As `atdata.storage.base.Store.open`."""
-        return self._files.open(self._file(path), start=start, stop=stop)
+        return self._files.open(self.file(path), start=start, stop=stop)
 
     def size(self, path: str) -> int:
         """As `atdata.storage.base.Store.size`."""
-        return self._files.size(self._file(path))
+        return self._files.size(self.file(path))
 
-    def _file(self, path: str) -> str:
+    def file(self, path: str) -> str:
+        """The file of a blob, which is not to be changed.
+
+        Raises:
+            NotFoundError: No record names it.
+        """
         file = self._folder / str(parse_cid(path))
         if not file.is_file():
             raise NotFoundError(f"the local repository has no blob {path} that a record names")

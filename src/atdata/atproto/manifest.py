@@ -12,8 +12,11 @@ import itertools
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from atdata.atproto.checks import MAX_RECORD_BYTES
 from atdata.atproto.dagcbor import record_cid
@@ -21,17 +24,20 @@ from atdata.atproto.json_objects import read_shard, shard_json
 from atdata.atproto.lexicon import Lexicons
 from atdata.atproto.place_checks import BLOBS_PER_LIST
 from atdata.atproto.records import BlobListRecord, DatasetRecord, ManifestPart, StrongRef, write_value
-from atdata.errors import InvalidRecordError, LimitError
+from atdata.errors import InvalidRecordError, InvalidSyntaxError, LimitError
 from atdata.storage.base import Shard
 from atdata.storage.union import Blob, BlobStorage
 from atdata.storage.url import MAX_SHARDS
-from atdata.syntax import AtUri, Did, Handle, RecordKey, family, new_tid, parse_nsid, raw_cid
+from atdata.syntax import AtUri, Did, Handle, RecordKey, family, new_tid, parse_cid, parse_nsid, raw_cid
 
 PART_SHARDS = 20_000  # lines of one manifest part, which makes it about 2 MB: below the 5 MiB of a PDS's blobs
 PART_LIMIT = 64 << 20  # bytes of one part, gzipped or not, that are read
 MANIFEST_TYPE = "application/gzip"
 _MAX_LINE = 4096  # bytes; ours have up to 200
+_MOST_ENTRIES = 2000  # of an array of a dataset record, by its lexicon
 _CHUNK = 1 << 16  # bytes inflated at a time
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +97,7 @@ def spread(record: DatasetRecord, *, uri: AtUri, list_keys: Iterable[RecordKey] 
 
 def encode_part(shards: Sequence[Shard]) -> bytes:
     """One manifest part: the same shards give the same bytes."""
-    lines = "".join(json.dumps(shard_json(shard), separators=(",", ":")) + "\n" for shard in shards)
-    return gzip.compress(lines.encode(), mtime=0)
+    return gzip.compress(msgspec.json.Encoder().encode_lines(list(map(shard_json, shards))), mtime=0)
 
 
 def decode_part(data: bytes, *, path: str) -> list[Shard]:
@@ -105,9 +110,44 @@ def decode_part(data: bytes, *, path: str) -> list[Shard]:
         InvalidRecordError: It is not gzipped JSON Lines of shards; the message names the line.
         LimitError: It has more bytes than `PART_LIMIT`, or more shards than a dataset may have.
     """
+    return decode_lines(_inflate(data, path), path=path)
+
+
+def decode_lines(text: bytes, *, path: str) -> list[Shard]:
+    """Read JSON Lines of shards, as in a manifest part unpacked. Raises as `decode_part` does."""
+    lines = text.splitlines()
+    if len(lines) > MAX_SHARDS:
+        raise LimitError(f"{path}: {len(lines):,} shards, at most {MAX_SHARDS:,} are read", limit=MAX_SHARDS)
+    if max(map(len, lines), default=0) <= _MAX_LINE:
+        # What is read in one go is right, if there are as many; else it is looked for line by line what is wrong.
+        with suppress(msgspec.DecodeError, InvalidSyntaxError, UnicodeDecodeError, RecursionError):
+            found = msgspec.json.Decoder(_Line).decode_lines(text)
+            if len(found) == len(lines):
+                return [line.shard() for line in found]
+    return list(_checked_lines(lines, path))
+
+
+class _Line(msgspec.Struct):
+    """One line, after the lexicon's definition ``#shard``; what it does not know is passed over."""
+
+    cid: str | msgspec.UnsetType = msgspec.UNSET
+    bytes: _Count | msgspec.UnsetType = msgspec.UNSET
+    samples: _Count | msgspec.UnsetType = msgspec.UNSET
+    index: str | msgspec.UnsetType = msgspec.UNSET
+
+    def shard(self) -> Shard:
+        """The shard. Raises InvalidSyntaxError for what is no CID."""
+        return Shard(
+            parse_cid(self.cid) if isinstance(self.cid, str) else None,
+            self.bytes if isinstance(self.bytes, int) else None,
+            self.samples if isinstance(self.samples, int) else None,
+            parse_cid(self.index) if isinstance(self.index, str) else None,
+        )
+
+
+def _checked_lines(lines: Sequence[bytes], path: str) -> Iterator[Shard]:
     validate = Lexicons.load().validate
-    shards: list[Shard] = []
-    for number, line in enumerate(_inflate(data, path).splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         try:
             if len(line) > _MAX_LINE:
                 raise ValueError(f"it has {len(line):,} bytes, at most {_MAX_LINE:,} are allowed")
@@ -115,10 +155,7 @@ def decode_part(data: bytes, *, path: str) -> list[Shard]:
             validate(f"{family()}.dataset#shard", value)
         except (ValueError, RecursionError) as error:
             raise InvalidRecordError(f"line {number} is not a shard: {error}", path=path) from error
-        shards.append(read_shard(value))
-        if len(shards) > MAX_SHARDS:
-            raise LimitError(f"{path}: more than {MAX_SHARDS:,} shards", limit=MAX_SHARDS)
-    return shards
+        yield read_shard(value)
 
 
 def _inflate(data: bytes, path: str) -> bytes:
@@ -139,6 +176,8 @@ def _inflate(data: bytes, path: str) -> bytes:
 
 
 def _fits(record: DatasetRecord) -> bool:
+    if len(record.shards or ()) > _MOST_ENTRIES:
+        return False
     return len(json.dumps(record.to_json(), ensure_ascii=False, separators=(",", ":")).encode()) <= MAX_RECORD_BYTES
 
 

@@ -18,6 +18,8 @@ _EXAMPLES = """Examples:
 \b
   atdata publish train-*.tar --name Digits --license CC-BY-4.0 --tag images
   atdata publish "https://data.example.com/train-{000000..000999}.tar" --name Large --scan
+  atdata publish "s3://bucket/train-{000000..099999}.tar" --name Large --manifest train.jsonl.gz
+  atdata publish at://did:web:localhost/dataset/3k2a
   atdata publish a.tar b.tar --name Digits --split train=0-1 --split test=1-2 --storage blobs
   atdata publish train-*.tar --name Digits --sample-type my_package:Digit
   atdata publish train-*.tar --name Digits --url "https://data.example.com/train-{000000..000009}.tar"
@@ -28,7 +30,7 @@ _EXAMPLES = """Examples:
 
 @click.command("publish", epilog=_EXAMPLES)
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
-@click.option("--name", required=True, help="Name of the dataset, for people.")
+@click.option("--name", help="Name of the dataset, for people; needed but for datasets that have one already.")
 @click.option("--description", help="What it is; plain text or Markdown.")
 @click.option("--license", "license_", metavar="SPDX", help="Licence, for example CC-BY-4.0.")
 @click.option("--tag", "tags", metavar="WORD", multiple=True, help="A word to find it by; may be repeated.")
@@ -58,6 +60,12 @@ _EXAMPLES = """Examples:
 @click.option(
     "--no-schema", is_flag=True, help="Publish no schema where there is no --sample-type, instead of finding it out."
 )
+@click.option(
+    "--manifest",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What the shards are, where that is known: JSON Lines of cid, bytes, samples, index; may be gzipped.",
+)
 @click.option("--scan", is_flag=True, help="Read remote shards once, to record their digests and counts.")
 @click.option(
     "--no-reshard", is_flag=True, help="Refuse shards that are too large for a blob, instead of cutting them."
@@ -76,7 +84,7 @@ _EXAMPLES = """Examples:
 def command(
     sources: Sequence[str],
     *,
-    name: str,
+    name: str | None,
     description: str | None,
     license_: str | None,
     tags: Sequence[str],
@@ -89,6 +97,7 @@ def command(
     homepage: str | None,
     sample_type: str | None,
     no_schema: bool,
+    manifest: Path | None,
     scan: bool,
     no_reshard: bool,
     force: bool,
@@ -99,12 +108,14 @@ def command(
 ) -> None:
     """Publish shards as a dataset.
 
-    SOURCE... are paths or URLs of tar files, brace notation allowed. Prints the AT-URI of the dataset. Local shards
+    SOURCE... are paths or URLs of tar files, brace notation allowed; or the AT-URI of a dataset in the local
+    repository, which is then published on the network as it is there. Prints the AT-URI of the dataset. Local shards
     are read once for their digests and counts. After an interruption of whatever kind, the same command goes on where
     it stopped.
     """
     from atdata import DatasetPublisher
     from atdata.publishing.describe import Description, Options
+    from atdata.publishing.inputs import read_manifest
 
     described = Description(
         name=name,
@@ -117,6 +128,8 @@ def command(
         citation=citation,
         homepage=homepage,
     )
+    if name is None and not sources[0].startswith("at://"):
+        raise click.UsageError("Missing option '--name'.")
     found_type = _class_at(sample_type) if sample_type else None
     seconds = _seconds(patience)
     publisher = DatasetPublisher(open_client(account))
@@ -126,6 +139,7 @@ def command(
             storage=storage,
             sample_type=found_type,
             infer_schema=not no_schema,
+            shards=None if manifest is None else read_manifest(manifest),
             scan=scan,
             reshard=not no_reshard,
             force=force,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from atdata.atproto.manifest import PART_LIMIT, decode_lines, decode_part
 from atdata.atproto.records import Split
 from atdata.data.infer import infer_fields
 from atdata.data.reader import read_records
@@ -113,8 +114,24 @@ def with_facts(given: Given, shards: Sequence[Shard] | None) -> Given:
     for number, shard in enumerate(shards):
         for name, value in (("cid", shard.cid), ("bytes", shard.bytes), ("samples", shard.samples)):
             if value is None:
-                raise InvalidRecordError("is not known; each shard has its cid, bytes and samples", path=f"shards[{number}].{name}")
+                raise InvalidRecordError(
+                    "is not known; each shard has its cid, bytes and samples", path=f"shards[{number}].{name}"
+                )
     return dataclasses.replace(given, facts=tuple(shards))
+
+
+def read_manifest(file: Path) -> list[Shard]:
+    """What shards are, from a file as manifest parts are: JSON Lines, gzipped or not.
+
+    Raises:
+        InvalidRecordError: It is something else; the message names the line.
+        LimitError: It has more bytes than are read, or more shards than a dataset may have.
+    """
+    with file.open("rb") as opened:
+        data = opened.read(PART_LIMIT + 1)
+    if len(data) > PART_LIMIT:
+        raise LimitError(f"{file} has more than {PART_LIMIT:,} bytes", limit=PART_LIMIT)
+    return (decode_part if data.startswith(b"\x1f\x8b") else decode_lines)(data, path=str(file))
 
 
 def _shards(items: Sequence[Any], sample_type: type | None) -> Given:

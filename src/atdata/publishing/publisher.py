@@ -21,9 +21,9 @@ from atdata.publishing.inputs import Given, Splits, inferred_type, read_given, r
 from atdata.publishing.journal import Journal, open_journal, read_journal
 from atdata.publishing.patience import PATIENCE, Patience, silent
 from atdata.publishing.prepared import Prepared
-from atdata.publishing.promotion import find_promotion
+from atdata.publishing.promotion import Promotion, find_promotion
 from atdata.publishing.shards import Progress, no_progress, surveyed
-from atdata.publishing.writing import collection, find_record, plan_schema, plan_schema_record
+from atdata.publishing.writing import PlannedSchema, collection, find_record, plan_schema, plan_schema_record
 from atdata.storage.base import Shard
 from atdata.storage.union import UrlStorage
 from atdata.syntax import AtUri, parse_at_uri, parse_record_key
@@ -182,13 +182,15 @@ class DatasetPublisher:
         if promotion is not None:
             record = promotion.completed(record, options.announce)
         write_value(dataclasses.replace(record, splits=()))  # whether splits fit the shards is only known later
-        given = promotion.given if promotion is not None else read_given(dataset, options.sample_type)
+        given = read_given(dataset, options.sample_type) if promotion is None else promotion.given
+        if promotion is not None:
+            given = dataclasses.replace(given, sample_type=options.sample_type)
         given = with_facts(given, options.shards)
         if given.sample_type is None and given.is_local and options.infer_schema:
             options.announce("nobody has said what a sample is: reading all of them to find out")
             given = dataclasses.replace(given, sample_type=inferred_type(given, record.name))
         wait = Patience(options.patience, options.announce)  # for a repository that is away at this moment
-        schema = wait.call(lambda: plan_schema(repository, given.sample_type))
+        schema = wait.call(lambda: _plan_schema(repository, given, promotion))
         if schema is not None:
             record = dataclasses.replace(record, schema_ref=schema.reference.uri, schema_cid=schema.reference.cid)
         with ExitStack() as stack:
@@ -216,7 +218,10 @@ class DatasetPublisher:
             )
             prepared = Prepared(
                 uri=uri,
-                record=dataclasses.replace(record, created_at=journal.progressed.created_at),
+                record=dataclasses.replace(
+                    record,
+                    created_at=journal.progressed.created_at if promotion is None else promotion.created_at,
+                ),
                 survey=survey,
                 schema=schema,
                 journal=journal,
@@ -345,6 +350,12 @@ class DatasetPublisher:
             return None
         record = self._client.get_record(parse_at_uri(raw, handle_domain=self._client.handle_domain))
         return StrongRef(str(record.uri), record.cid)
+
+
+def _plan_schema(repository: Repository, given: Given, promotion: Promotion | None) -> PlannedSchema | None:
+    if promotion is not None and promotion.schema is not None and given.sample_type is None:
+        return plan_schema_record(repository, promotion.schema)
+    return plan_schema(repository, given.sample_type)
 
 
 def _journal(

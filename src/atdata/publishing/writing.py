@@ -42,12 +42,19 @@ def plan_schema(repository: Repository, sample_type: type | None) -> PlannedSche
     """
     if sample_type is None or issubclass(get_origin(sample_type) or sample_type, dict):
         return None
-    record = SchemaRecord(
-        name=sample_type.__name__,
-        definition=definition_of(sample_type, family=family()),
-        description=summary(sample_type),
-        created_at=now(),
+    return plan_schema_record(
+        repository,
+        SchemaRecord(
+            name=sample_type.__name__,
+            definition=definition_of(sample_type, family=family()),
+            description=summary(sample_type),
+            created_at=now(),
+        ),
     )
+
+
+def plan_schema_record(repository: Repository, record: SchemaRecord) -> PlannedSchema:
+    """The record that says this: an equal one that the repository has, or a new one. Raises as `plan_schema`."""
     value = write_value(record)
     for known in repository.list_records(collection("schema")):
         if all(known.value.get(key) == value.get(key) for key in ("name", "definition")):
