@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atdata.data.blocks import Block
+from atdata.data.buffers import Buffers
 from atdata.data.codec import decode_member, decode_msgpack
 from atdata.data.columns import Column, Layout, rows_of
 from atdata.data.fields import Field, fields_of, is_multi_member
 from atdata.data.members import msgpack_members, samples_in
 from atdata.data.npy import decode_array
 from atdata.data.tar import BLOCK, split_name
+from atdata.data.walks import walk_columns
 from atdata.errors import AtdataError, LimitError, SchemaMismatchError, ShardError
 
 S = TypeVar("S")
@@ -31,20 +33,37 @@ _MIN_ROWS = 32  # samples of one layout in a block from which on columns are fas
 _MAX_LAYOUTS = 8  # layouts that are remembered, the one learnt last first
 
 
-@dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a decoder makes of a block.
+    """What a decoder makes of the samples of a block, up to the first that does not decode.
 
-    Attributes:
-        columns: The fields in declared order, one column each, up to the first sample that does not decode.
-        error: Why that sample does not decode; None when all do.
+    Args:
+        columns: The fields in declared order, one column each; or
+        rows: The samples one by one, each with its values in that order.
+        error: Why the sample after them does not decode; None when all do.
     """
 
-    columns: list[Column]
-    error: AtdataError | None = None
+    def __init__(
+        self,
+        columns: list[Column] | None = None,
+        *,
+        rows: list[tuple[Any, ...]] | None = None,
+        error: AtdataError | None = None,
+    ) -> None:
+        self._columns = columns
+        self._rows = rows
+        self.error = error
 
     def __len__(self) -> int:
-        return len(self.columns[0])
+        return len(self._rows) if self._columns is None else len(self._columns[0])
+
+    @property
+    def columns(self) -> list[Column]:
+        """The fields in declared order."""
+        return _transposed(self._rows or []) if self._columns is None else self._columns
+
+    def rows(self) -> Iterable[tuple[Any, ...]]:
+        """The values of each sample, in the order of the fields."""
+        return zip(*map(rows_of, self._columns or []), strict=True) if self._rows is None else self._rows
 
 
 class Decoder(Protocol):
@@ -54,8 +73,12 @@ class Decoder(Protocol):
         """The number of samples of a block."""
         ...
 
-    def decode(self, block: Block, skip: int = 0) -> Decoded:
-        """The samples of a block but the first ``skip``."""
+    def decode(self, block: Block, skip: int = 0, *, one_by_one: bool = False) -> Decoded:
+        """The samples of a block but the first ``skip``.
+
+        Args:
+            one_by_one: The caller wants the samples and not columns; the result is the same, the faster way another.
+        """
         ...
 
 
@@ -92,6 +115,7 @@ class MsgpackDecoder:
         self._fields = fields_of(sample_type)
         self._defaults = _defaults(sample_type)
         self._layouts: list[Layout] = []
+        self._buffers = Buffers()
         self._arrays = [number for number, field in enumerate(self._fields) if field.kind == "ndarray"]
         # Neutral names, since msgspec forbids some that a dataclass may have.
         names = {f"f{number}": field.name for number, field in enumerate(self._fields)}
@@ -106,28 +130,76 @@ class MsgpackDecoder:
         """The number of samples of a block."""
         return len(msgpack_members(block.members, shard=block.shard))
 
-    def decode(self, block: Block, skip: int = 0) -> Decoded:
+    def decode(self, block: Block, skip: int = 0, *, one_by_one: bool = False) -> Decoded:
         """The samples of a block but the first ``skip``."""
         numbers = msgpack_members(block.members, shard=block.shard)[skip:]
+        starts = block.members.headers[numbers] + BLOCK
+        sizes = block.members.sizes[numbers]
+        if len(numbers) >= _MIN_ROWS:
+            columns = self._of_one_layout(block, starts, sizes)
+            # Texts and numbers of many lengths become Python's objects fastest by msgspec, one sample after another.
+            if columns is None and (self._arrays or not one_by_one):
+                columns = walk_columns(block.members.buffer, starts, sizes, self._fields, memory=self._buffers)
+            if columns is not None:
+                return Decoded(columns)
+            if self._arrays:
+                return self._mixed(block, numbers, starts, sizes)
+        rows, error = self._rows(block, numbers, starts, sizes)
+        return Decoded(rows=rows, error=error)
+
+    def _of_one_layout(self, block: Block, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> list[Column] | None:
+        """The fields where all samples have one layout; else None."""
+        if (sizes != sizes[0]).any():
+            return None
+        buffer = block.members.buffer
+        first = int(starts[0])
+        known = [layout for layout in self._layouts if layout.matching(buffer, starts[:1])[0]]
+        layout = known[0] if known else Layout.learn(buffer.data[first : first + int(sizes[0])], self._fields)
+        if layout is None or layout.size != sizes[0] or not layout.matching(buffer, starts).all():
+            return None
+        if not known:
+            self._layouts = [layout, *self._layouts][:_MAX_LAYOUTS]
+        try:
+            return layout.columns(buffer, starts)
+        except UnicodeDecodeError:  # decoding one by one will say which sample it is
+            return None
+
+    def _mixed(
+        self, block: Block, numbers: NDArray[np.int64], starts: NDArray[np.int64], sizes: NDArray[np.int64]
+    ) -> Decoded:
+        """Samples of several layouts in turn, and what fits none one by one."""
         parts: list[_Part] = []
         count = len(numbers)
-        rest = np.arange(count)
-        if count >= _MIN_ROWS:
-            rest = self._by_layout(block, numbers, parts)
-        rows, error = _until_error(lambda number: self._row(block, number), numbers[rest].tolist())
+        rest = self._by_layout(block, starts, sizes, parts)
+        rows, error = self._rows(block, numbers[rest], starts[rest], sizes[rest])
         if error is not None:
             count = int(rest[len(rows)])
             rest = rest[: len(rows)]
             parts = [_before(count, part) for part in parts]
         if rows:
             parts.append((rest, _transposed(rows)))
-        return Decoded(_merged(parts, count, len(self._fields)), error)
+        return Decoded(_merged(parts, count, len(self._fields)), error=error)
 
-    def _by_layout(self, block: Block, numbers: NDArray[np.int64], parts: list[_Part]) -> NDArray[np.int64]:
+    def _rows(
+        self, block: Block, numbers: NDArray[np.int64], starts: NDArray[np.int64], sizes: NDArray[np.int64]
+    ) -> tuple[list[tuple[Any, ...]], AtdataError | None]:
+        """The values of samples one by one, up to the first that does not decode, and its error."""
+        if not self._arrays:
+            data = block.members.buffer.data
+            bounds = zip(starts.tolist(), (starts + sizes).tolist(), strict=True)
+            try:
+                structs = [self._decode(data[start:stop]) for start, stop in bounds]
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                pass  # one of them needs a closer look
+            else:
+                return list(map(msgspec.structs.astuple, structs)), None
+        return _until_error(lambda number: self._row(block, number), numbers.tolist())
+
+    def _by_layout(
+        self, block: Block, starts: NDArray[np.int64], sizes: NDArray[np.int64], parts: list[_Part]
+    ) -> NDArray[np.int64]:
         """Read what fits a layout, known or learnt now, into ``parts``; return the samples that are left."""
-        starts = block.members.headers[numbers] + BLOCK
-        sizes = block.members.sizes[numbers]
-        rest = np.arange(len(numbers))
+        rest = np.arange(len(starts))
 
         def take(layout: Layout) -> bool:
             nonlocal rest
@@ -140,7 +212,7 @@ class MsgpackDecoder:
                 parts.append((rows, layout.columns(block.members.buffer, starts[rows])))
             except UnicodeDecodeError:  # decoding one by one will say which sample it is
                 return False
-            left = np.ones(len(numbers), np.bool_)
+            left = np.ones(len(starts), np.bool_)
             left[rows] = False
             rest = rest[left[rest]]
             return True
@@ -150,17 +222,19 @@ class MsgpackDecoder:
                 return rest
             take(layout)
         while len(rest) >= _MIN_ROWS:
-            learnt = Layout.learn(block.payload(int(numbers[rest[0]])), self._fields)
+            first = int(starts[rest[0]])
+            payload = block.members.buffer.data[first : first + int(sizes[rest[0]])]
+            learnt = Layout.learn(payload, self._fields)
             if learnt is None or not take(learnt):
                 break
             self._layouts = [learnt, *self._layouts][:_MAX_LAYOUTS]
         return rest
 
-    def _row(self, block: Block, number: int) -> list[Any]:
+    def _row(self, block: Block, number: int) -> tuple[Any, ...]:
         """The values of one sample, in the order of the fields."""
         payload = block.payload(number)
         values = self.values(payload)
-        return self._careful_row(block, number, payload) if values is None else values
+        return tuple(self._careful_row(block, number, payload) if values is None else values)
 
     def values(self, payload: memoryview) -> list[Any] | None:
         """The values in one ``.msgpack`` member, in the order of the fields; None where a closer look is needed."""
@@ -211,14 +285,14 @@ class MemberDecoder:
         """The number of samples of a block."""
         return sum(1 for _ in samples_in(block.members, shard=block.shard))
 
-    def decode(self, block: Block, skip: int = 0) -> Decoded:
+    def decode(self, block: Block, skip: int = 0, *, one_by_one: bool = False) -> Decoded:  # noqa: ARG002
         """The samples of a block but the first ``skip``."""
         samples = list(samples_in(block.members, shard=block.shard))[skip:]
         rows, error = _until_error(lambda sample: self._row(block, *sample), samples)
-        return Decoded(_transposed(rows) if rows else [[] for _ in self._fields], error)
+        return Decoded(rows=rows, error=error)
 
-    def _row(self, block: Block, key: str, by_extension: Mapping[str, int]) -> list[Any]:
-        row = []
+    def _row(self, block: Block, key: str, by_extension: Mapping[str, int]) -> tuple[Any, ...]:
+        row: list[Any] = []
         for field in self._fields:
             extension = next((name for name in field.extensions if name in by_extension), None)
             if extension is not None:
@@ -235,7 +309,7 @@ class MemberDecoder:
                     f"sample {key!r} has no member {wanted} for the field {field.name!r}, only {there}",
                     shard=block.shard,
                 )
-        return row
+        return tuple(row)
 
 
 def _decode_member(extension: str, data: memoryview, field: Field | None, *, key: str, shard: str) -> Any:
@@ -262,7 +336,9 @@ def untyped_sample(key: str, members: Mapping[str, memoryview], *, shard: str) -
     return sample
 
 
-def _until_error(decode: Callable[[S], list[Any]], samples: Iterable[S]) -> tuple[list[list[Any]], AtdataError | None]:
+def _until_error(
+    decode: Callable[[S], tuple[Any, ...]], samples: Iterable[S]
+) -> tuple[list[tuple[Any, ...]], AtdataError | None]:
     """The values of the samples up to the first that does not decode, and its error."""
     rows = []
     for sample in samples:
@@ -273,7 +349,7 @@ def _until_error(decode: Callable[[S], list[Any]], samples: Iterable[S]) -> tupl
     return rows, None
 
 
-def _transposed(rows: list[list[Any]]) -> list[Column]:
+def _transposed(rows: list[tuple[Any, ...]]) -> list[Column]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 

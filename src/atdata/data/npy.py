@@ -107,7 +107,7 @@ def decode_array(buffer: bytes | bytearray | memoryview) -> NDArray[Any]:
     if view.format != "B" or view.ndim != 1:
         view = view.cast("B")
     start = _npy_start(view) if view[:6] == MAGIC else _compact_start(view)
-    dtype, shape, fortran, size = _parsed(bytes(view[:start]))
+    dtype, shape, fortran, size = array_header(bytes(view[:start]))
     if size != len(view) - start:
         raise ShardError(
             f"an array of dtype {dtype} and shape {shape} has {size:,} bytes, here are {len(view) - start:,}"
@@ -144,8 +144,12 @@ def _compact_start(view: memoryview) -> int:
 
 
 @functools.lru_cache(maxsize=4096)
-def _parsed(header: bytes) -> tuple[np.dtype[Any], tuple[int, ...], bool, int]:
-    """``(dtype, shape, Fortran order, bytes of the data)`` of a header."""
+def array_header(header: bytes) -> tuple[np.dtype[Any], tuple[int, ...], bool, int]:
+    """``(dtype, shape, Fortran order, bytes of the data)`` of a header, which is all that comes before the data.
+
+    Raises:
+        ShardError: It is not readable, or of an array that cannot be.
+    """
     descr, fortran, shape = _parse_npy(header) if header[:6] == MAGIC else _parse_compact(header)
     if len(shape) > _MAX_NDIM:
         raise ShardError(f"an array has {len(shape)} axes, at most {_MAX_NDIM} are possible")

@@ -12,14 +12,15 @@ are referenced, whatever the reader does. Most are views on the block that they 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from itertools import starmap
 from typing import Any, TypeVar
 
 import numpy as np
 
 from atdata.data.blocks import BLOCK_BYTES, Block, read_blocks
-from atdata.data.columns import Column, rows_of
+from atdata.data.columns import Column
 from atdata.data.compression import decompressed
-from atdata.data.decoders import decoder_of, untyped_sample
+from atdata.data.decoders import Decoded, decoder_of, untyped_sample
 from atdata.data.members import samples_in
 from atdata.storage.base import Store
 
@@ -59,13 +60,15 @@ def read_samples(
             yield untyped_sample(key, members, shard=shard)  # type: ignore[misc]  # T is dict
         return
     construct = constructor(sample_type)
-    for columns in read_columns(store, paths, sample_type, start=start, block_bytes=block_bytes):
-        rows = map(rows_of, columns)
-        yield from map(construct, *(map(_private_rows, rows) if copy else rows))
+    for decoded in _decoded(store, paths, sample_type, start, block_bytes, one_by_one=True):
+        rows = decoded.rows()
+        del decoded  # it would keep the memory of its block while the next one is read
+        yield from starmap(construct, map(_private, rows) if copy else rows)
+        del rows
 
 
-def _private_rows(rows: list[Any]) -> list[Any]:
-    return [value.copy("K") if isinstance(value, np.ndarray) else value for value in rows]
+def _private(row: tuple[Any, ...]) -> list[Any]:
+    return [value.copy("K") if isinstance(value, np.ndarray) else value for value in row]
 
 
 def read_records(
@@ -89,6 +92,17 @@ def read_columns(
     Yields:
         The fields in declared order, one column each, all of the same length of one or more.
     """
+    for decoded in _decoded(store, paths, sample_type, start, block_bytes, one_by_one=False):
+        columns = decoded.columns
+        del decoded
+        yield columns
+        del columns
+
+
+def _decoded(
+    store: Store, paths: Sequence[str], sample_type: type, start: int, block_bytes: int, *, one_by_one: bool
+) -> Iterator[Decoded]:
+    """Blocks of one or more samples; the error of one that does not decode comes after those before it."""
     decoder = decoder_of(sample_type)
     for number, path in enumerate(paths):
         skip = start if number == 0 else 0
@@ -96,12 +110,14 @@ def read_columns(
             if skip and skip >= (count := decoder.count(block)):
                 skip -= count
                 continue
-            decoded = decoder.decode(block, skip)
-            skip = 0
+            decoded = decoder.decode(block, skip, one_by_one=one_by_one)
+            skip, error = 0, decoded.error
+            del block
             if len(decoded):
-                yield decoded.columns
-            if decoded.error is not None:
-                raise decoded.error
+                yield decoded
+            del decoded
+            if error is not None:
+                raise error
 
 
 def shard_blocks(store: Store, path: str, *, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
