@@ -199,13 +199,13 @@ def parse_cid(raw: str) -> Cid:
     Raises:
         InvalidSyntaxError: It is none; the message says why.
     """
-    if not 8 <= len(raw) <= 256 or not raw.isascii() or not raw.isalnum():
-        raise _wrong("CID", raw, "it must be 8 to 256 ASCII letters and digits")
     if raw.startswith("bafkrei") and len(raw) == 59:  # the form of shards and blobs, of which there may be very many
         with suppress(ValueError):
             data = libipld.decode_multibase(raw)[1]
             if data.startswith(_RAW_SHA256) and len(data) == 36:
-                return raw_cid(bytes(data[4:]))
+                return raw_cid(data[4:])
+    if not 8 <= len(raw) <= 256 or not raw.isascii() or not raw.isalnum():
+        raise _wrong("CID", raw, "it must be 8 to 256 ASCII letters and digits")
     try:
         parts = libipld.decode_cid(raw)
     except ValueError as error:

@@ -57,6 +57,7 @@ class Prepared:
     transport: Transport
     options: Options
     _blobs: int = field(default=0, init=False)
+    _spread_before: tuple[DatasetRecord, Spread] | None = field(default=None, init=False)
 
     def check(self) -> None:
         """Check the record that will be written, as far as its shards are known.
@@ -229,10 +230,13 @@ class Prepared:
 
     def _spread(self, record: DatasetRecord) -> Spread:
         """The record as it fits, with the same keys of lists at every call and run."""
+        if self._spread_before is not None and self._spread_before[0] == record:
+            return self._spread_before[1]
         fitting = spread(record, uri=self.uri, list_keys=self.journal.progressed.list_keys)
-        if len(fitting.lists) <= len(self.journal.progressed.list_keys):
-            return fitting
-        return spread(record, uri=self.uri, list_keys=self.journal.list_keys(len(fitting.lists)))
+        if len(fitting.lists) > len(self.journal.progressed.list_keys):
+            fitting = spread(record, uri=self.uri, list_keys=self.journal.list_keys(len(fitting.lists)))
+        self._spread_before = record, fitting
+        return fitting
 
     def _value(self, fitting: Spread) -> Mapping[str, Any]:
         return write_value(fitting.record, allow_secrets=self.options.allow_secret_urls)

@@ -169,4 +169,4 @@ def expand(url: str, *, limit: int = MAX_SHARDS) -> list[str]:
     count = _count(pattern)
     if count > limit:
         raise LimitError(f"{shown(url)} stands for {count:,} shards, at most {limit:,} are allowed", limit=limit)
-    return [_ESCAPED.sub(r"\1", text) for text in _strings(pattern)]
+    return [_ESCAPED.sub(r"\1", text) if "\\" in text else text for text in _strings(pattern)]

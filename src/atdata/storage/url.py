@@ -35,6 +35,7 @@ __all__ = [
 
 SCHEMES = ("s3", "gs", "https", "http", "ipfs", "file", "at")
 
+_BEGINNING = re.compile(r"[^/?#]*//[^/?#]*")  # scheme and authority
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://|(file|pipe):", re.IGNORECASE)
 _BRACKETED_HOST = re.compile(r"://(?:[^/\[\]]*@)?\[[0-9A-Fa-f:.%]*\]")
 # Not allowed in a URL by RFC 3986, and what a shell would act on; braces are ours, other scripts in paths are common.
@@ -163,7 +164,8 @@ def hosts_of(urls: Iterable[str]) -> frozenset[str]:
         InvalidSyntaxError: A port is no number, or a host in brackets no address.
     """
     hosts = set()
-    for url in urls:
+    # Very many URLs mostly have one beginning; taking each apart would take longer than all else of opening a dataset.
+    for url in {match[0] for url in urls if (match := _BEGINNING.match(url))}:
         if scheme_of(url) in ("http", "https"):
             try:
                 parts = urlsplit(url)
