@@ -1,16 +1,14 @@
 """atdata: publish WebDataset datasets on ATProto and read them back, typed, verified and fast.
 
-The public names. Those that need the network are loaded on first use, so that a training script or a loader worker
-does not pay for them (``docs/adr/0004-lazy-names.md``).
+The public names. Those that read, write or need the network are loaded on first use, so that a program does not pay
+for what it leaves alone (``docs/adr/0004-lazy-names.md``).
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from atdata._version import __version__
-from atdata.data.batches import Batch
 from atdata.data.fields import Extension
-from atdata.data.writer import ShardWriter, WrittenShard, write_samples
 from atdata.dataset import Dataset, PackableSample, SampleBatch, packable
 from atdata.errors import (
     AtdataError,
@@ -32,6 +30,8 @@ from atdata.storage.base import Shard
 
 if TYPE_CHECKING:
     from atdata.atproto.client import Client
+    from atdata.data.batches import Batch
+    from atdata.data.writer import ShardWriter, WrittenShard, write_samples
     from atdata.loading.loader import DatasetLoader, load
     from atdata.publishing.publisher import DatasetPublisher
 
@@ -70,10 +70,14 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Batch": "atdata.data.batches",
     "Client": "atdata.atproto.client",
     "DatasetLoader": "atdata.loading.loader",
     "DatasetPublisher": "atdata.publishing.publisher",
+    "ShardWriter": "atdata.data.writer",
+    "WrittenShard": "atdata.data.writer",
     "load": "atdata.loading.loader",
+    "write_samples": "atdata.data.writer",
 }
 
 

@@ -4,11 +4,10 @@ import itertools
 from collections.abc import Iterator
 from random import Random
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atdata.data.order import Position, fingerprint, fingerprint_of_all, shuffle, split_by_worker, this_worker
+from atdata.data.order import Position, fingerprint, fingerprint_of_all, shuffle
 from atdata.storage.base import Shard
 from atdata.syntax import raw_cid
 
@@ -53,32 +52,6 @@ def test_shuffle_mixes() -> None:
     shuffled = list(shuffle(range(1000), size=100, rng=Random(0)))
 
     assert sum(b == a + 1 for a, b in itertools.pairwise(shuffled)) < 50
-
-
-@settings(max_examples=40)
-@given(st.lists(st.integers(), unique=True), st.integers(1, 9))
-def test_workers_share_everything_once(items: list[int], workers: int) -> None:
-    """The shares of all workers are disjoint and together all items, dealt round robin."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NUM_WORKERS", str(workers))
-        shares = []
-        for worker in range(workers):
-            patch.setenv("WORKER", str(worker))
-            assert this_worker() == (worker, workers)
-            shares.append(list(split_by_worker(items)))
-
-    assert sorted(item for share in shares for item in share) == sorted(items)
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
-    assert all(share[:1] == items[worker : worker + 1] for worker, share in enumerate(shares))
-
-
-def test_without_workers_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Outside of any loader, one worker takes everything."""
-    monkeypatch.delenv("WORKER", raising=False)
-    monkeypatch.delenv("NUM_WORKERS", raising=False)
-
-    assert this_worker() == (0, 1)
-    assert split_by_worker([1, 2, 3]) == [1, 2, 3]
 
 
 def test_a_position_counts_through_shards() -> None:

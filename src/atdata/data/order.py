@@ -1,14 +1,12 @@
-"""The order in which samples come: shuffling, grouping, sharing out among workers, and how far one has come.
+"""Shuffling through a buffer, grouping, how far an iteration in order has come, and what tells datasets apart.
 
-Functions of their arguments alone: reading is `atdata.data.reader`. An order is a function of the seed and of what the
-shards are, never of where they lie, so a dataset that has moved goes on where it stopped.
+Functions of their arguments alone: reading is `atdata.data.reader`, orders of all samples are `atdata.data.orders`. A
+dataset is known by what its shards are, not by where they lie, so one that has moved goes on where it stopped.
 """
 
 import hashlib
 import operator
-import os
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from random import Random
@@ -57,24 +55,6 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
-
-
-def this_worker() -> tuple[int, int]:
-    """The number of this loader worker, and how many there are: ``(0, 1)`` outside of any.
-
-    ``WORKER`` and ``NUM_WORKERS`` in the environment count first, as with webdataset, then torch, where it is loaded.
-    """
-    if "WORKER" in os.environ and "NUM_WORKERS" in os.environ:
-        return int(os.environ["WORKER"]), int(os.environ["NUM_WORKERS"])
-    torch_data: Any = sys.modules.get("torch.utils.data")
-    info = torch_data.get_worker_info() if torch_data is not None else None
-    return (0, 1) if info is None else (info.id, info.num_workers)
-
-
-def split_by_worker(items: Sequence[T]) -> Sequence[T]:
-    """This worker's share, round robin: all workers' shares together are ``items``, each item once."""
-    worker, workers = this_worker()
-    return items[worker::workers]
 
 
 @dataclass(slots=True)

@@ -1,35 +1,99 @@
 """Pipelines: what `Dataset.ordered` and `Dataset.shuffled` return. Each iteration over one begins anew.
 
 torch's DataLoader asks with ``isinstance`` whether it has an IterableDataset before it. A pipeline is one as soon as
-torch is loaded, and torch is never loaded by this module.
+torch is loaded, and torch is never loaded by this module. How an epoch is read is `atdata.data.plan`.
 """
 
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
-from random import Random
+from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from atdata.data.order import batched, check_batch_size, shuffle, split_by_worker
+from atdata.data.order import batched, check_batch_size
+from atdata.data.plan import Plan, Recipe, plan_of
 from atdata.data.sample import SampleBatch
-from atdata.data.shards import Shards
-from atdata.data.view import View
 
 T = TypeVar("T")
 
 
 class Pipeline(Generic[T]):
-    """Samples or batches, as often as they are asked for. Picklable when ``start`` is.
+    """Samples or batches, as often as they are asked for. Picklable when ``recipe`` is.
 
     Args:
-        start: Begins one iteration.
+        recipe: What is read, and how.
+
+    Raises:
+        ValueError: The batch size is less than one.
     """
 
-    def __init__(self, start: Callable[[], Iterator[T]]) -> None:
-        self._start = start
+    def __init__(self, recipe: Recipe) -> None:
+        if recipe.batch_size is not None:
+            check_batch_size(recipe.batch_size)
+        self._recipe = recipe
+        self._epoch = 0
+        self._resume: dict[str, Any] | None = None
+        self._current: _Progress | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_current": None}
 
     def __iter__(self) -> Iterator[T]:
-        return self._start()
+        """An epoch, or the rest of one after `load_state_dict`, the first time after it."""
+        state, self._resume = self._resume, None
+        progress = self._current = _Progress(plan_of(self._recipe, self._epoch, state))
+        return self._run(progress)
+
+    def _run(self, progress: "_Progress") -> Iterator[T]:
+        plan = progress.plan
+        items: Iterator[Any] = plan.samples()
+        if plan.recipe.batch_size is not None:
+            batch_type: type[SampleBatch[Any]] = SampleBatch[plan.view.seen_type]  # type: ignore[name-defined]  # known at run time
+            items = map(batch_type, batched(items, plan.recipe.batch_size))
+        for number, item in enumerate(items):
+            progress.steps = plan.part.worker + number * plan.part.workers + 1
+            yield item
+        if self._current is progress:
+            self._current = None
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch that is read next, or now."""
+        return self._epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that is read next: with one seed, each epoch has another order.
+
+        A resume stays where it is in its epoch, and is forgotten for any other one. A DataLoader's workers learn of it
+        when they are started, so not where they are persistent.
+        """
+        if epoch != self._epoch:
+            self._epoch, self._resume, self._current = epoch, None, None
+
+    def state_dict(self, *, taken: int | None = None) -> dict[str, Any]:
+        """Where the latest iteration stands, all ranks together, as a JSON value; one that has ended is at the start.
+
+        Args:
+            taken: How many items, batches or samples, have been taken since the epoch began or was resumed. None: as
+                many as this object has given; a DataLoader takes them in its workers, so say how many came out of it.
+
+        Raises:
+            ValueError: The order is random and was drawn by workers: give a seed.
+        """
+        if self._current is not None:
+            plan, steps = self._current.plan, self._current.steps
+        else:
+            if taken and self._recipe.shuffled and self._recipe.seed is None and self._resume is None:
+                raise ValueError("an order that the workers drew cannot be gone on with: shuffled(seed=...)")
+            plan, steps = plan_of(self._recipe, self._epoch, self._resume), 0
+        return plan.state(plan.after(steps if taken is None else taken))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the next iteration go on where the one that gave ``state`` stood, with any number of ranks and workers.
+
+        Raises:
+            ValueError: It is the state of another dataset, seed or way of reading, or none at all.
+        """
+        self._epoch = plan_of(self._recipe, 0, state).epoch
+        self._resume, self._current = dict(state), None
 
     @property
     def __class__(self) -> type:
@@ -44,51 +108,14 @@ class Pipeline(Generic[T]):
         raise TypeError("the class of a pipeline cannot be changed")
 
 
-def pipeline(
-    place: Callable[[], tuple[View[Any], Shards]],
-    order: Callable[[View[Any], Shards], Iterator[Any]],
-    *,
-    batch_size: int | None,
-) -> Pipeline[Any]:
-    """The pipeline of samples, or of `SampleBatch`, in some order. Nothing is opened before it is iterated.
+class _Progress:
+    """An iteration that has begun.
 
-    Args:
-        place: Gives the samples' view and shards; picklable.
-        order: `in_order`, or `in_random_order` with its keywords bound; picklable.
-        batch_size: Samples a batch, the last one of what is left; None gives samples.
-
-    Raises:
-        ValueError: ``batch_size`` is less than one.
+    Attributes:
+        plan: What it reads.
+        steps: How far the rank has come with all of its workers, who take steps in turn.
     """
-    if batch_size is not None:
-        check_batch_size(batch_size)
-    return Pipeline(partial(_begin, place, order, batch_size))
 
-
-def _begin(
-    place: Callable[[], tuple[View[Any], Shards]],
-    order: Callable[[View[Any], Shards], Iterator[Any]],
-    batch_size: int | None,
-) -> Iterator[Any]:
-    view, shards = place()
-    samples = order(view, shards)
-    if batch_size is None:
-        return samples
-    batch_type: type[SampleBatch[Any]] = SampleBatch[view.seen_type]  # type: ignore[name-defined]  # known at run time
-    return map(batch_type, batched(samples, batch_size))
-
-
-def in_order(view: View[T], shards: Shards) -> Iterator[T]:
-    """Samples of this worker's shards: in the order of the shards, in each in the order of the tar."""
-    return view.samples(shards, split_by_worker(shards.paths))
-
-
-def in_random_order(
-    view: View[T], shards: Shards, *, buffer_shards: int, buffer_samples: int, seed: int | None
-) -> Iterator[T]:
-    """Samples of this worker's shards, shards and samples shuffled; another order each time where ``seed`` is None."""
-    rng = Random(seed)  # noqa: S311 - order, not secrets
-    # Shared out before they are shuffled: workers that shuffle differently would miss shards, and read others twice.
-    paths = list(shuffle(split_by_worker(shards.paths), size=buffer_shards, rng=rng))
-    # Copies: in the buffer, a view would keep the whole block alive from which it came.
-    return shuffle(view.samples(shards, paths, copy=True), size=buffer_samples, rng=rng)
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.steps = 0

@@ -1,7 +1,8 @@
 """Sample types that pack themselves, and batches of samples: `PackableSample`, `packable`, `SampleBatch`.
 
 Their import path is `atdata.dataset`. A plain dataclass is a sample type as well and needs nothing of this module; what
-the fields of either are is `atdata.data.fields`, their bytes are `atdata.data.codec`.
+the fields of either are is `atdata.data.fields`, their bytes are `atdata.data.codec`, which is imported when the first
+sample is packed, so that importing atdata costs little.
 """
 
 import dataclasses
@@ -9,16 +10,13 @@ import functools
 import inspect
 import types
 import typing
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, Self, TypeAlias, TypeVar, dataclass_transform
 
 import numpy as np
 
-from atdata.data.codec import decode_msgpack, encode_msgpack
 from atdata.data.fields import Field, fields_of
-from atdata.data.npy import decode_array
 
 T = TypeVar("T")
 
@@ -51,6 +49,8 @@ class PackableSample:
     def _ensure_good(self) -> None:
         for name in _array_names(type(self)):  # type: ignore[arg-type]  # a class can be hashed, if not its instances
             if isinstance(value := getattr(self, name), bytes):
+                from atdata.data.npy import decode_array
+
                 setattr(self, name, decode_array(value).copy(order="K"))
 
     def __post_init__(self) -> None:
@@ -75,6 +75,8 @@ class PackableSample:
             ShardError: The bytes are no msgpack map (a ValueError).
             TypeError: A field is missing, or a name is not one of a field.
         """
+        from atdata.data.codec import decode_msgpack
+
         return cls.from_data(decode_msgpack(bs))
 
     @property
@@ -84,11 +86,15 @@ class PackableSample:
         Raises:
             SchemaMismatchError: A value has no msgpack form (a TypeError).
         """
+        from atdata.data.codec import encode_msgpack
+
         return b"".join(encode_msgpack(vars(self), _fields(type(self))))
 
     @property
     def as_wds(self) -> WDSRawSample:
         """The sample as webdataset's writers take it, under a new key each time: ``{"__key__", "msgpack"}``."""
+        import uuid
+
         return {"__key__": str(uuid.uuid1(0, 0)), "msgpack": self.packed}
 
 
@@ -177,6 +183,8 @@ def unpack(sample_type: type, data: bytes) -> Any:
         ShardError: The bytes are no msgpack map.
         TypeError: A field is missing, or a name is not one of a field.
     """
+    from atdata.data.codec import decode_msgpack
+
     if issubclass(sample_type, PackableSample):
         return sample_type.from_bytes(data)
     if sample_type is dict:

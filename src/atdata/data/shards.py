@@ -10,6 +10,7 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from atdata.data.ranges import Blocks
 
 _MAX_FILES = 256  # kept open at a time, a quarter of what a process mostly may open
+_MOST_ASKED = 4096  # shards elsewhere whose ends are read to find out whether they have an index
+_ASKED_AT_ONCE = 16
 _MAX_PLACES = 16 << 20  # samples whose places are kept, of 4 to 8 bytes each
 
 
@@ -79,6 +82,48 @@ class Shards:
             return self._borders[-1]
         counts = [self._known_count(number) for number in range(len(self.paths))]
         return None if None in counts else sum(count for count in counts if count is not None)
+
+    def is_addressable(self) -> bool:
+        """Whether any sample can be read by its number without a scan: counts and places are known, or come cheaply.
+
+        The ends of local files are read. Of shards elsewhere that no record describes, the ends are asked for as well,
+        several at a time, unless they are more than `_MOST_ASKED`, or the first one has no index.
+        """
+        from atdata.data.compression import is_compressed
+
+        if any(map(is_compressed, self.paths)):
+            return False
+        if self.are_local():
+            return self.indexed_total() is not None
+        if self.facts is not None:
+            return all(shard.samples is not None and shard.index is not None for shard in self.facts)
+        return self._ask()
+
+    def _ask(self) -> bool:
+        from atdata.data.index import read_index
+        from atdata.data.ranges import at_once
+
+        def found(number: int) -> bool:
+            if number in self._counts:
+                return True
+            index = read_index(self.store, self.paths[number])
+            if index is not None:
+                self._counts[number] = len(index)
+            return index is not None
+
+        if not 0 < len(self.paths) <= _MOST_ASKED or not found(0):
+            return False
+        return all(at_once([partial(found, number) for number in range(1, len(self.paths))], _ASKED_AT_ONCE))
+
+    def sample_bytes(self) -> float:
+        """About how large a sample is, by some of the shards. Their counts are known."""
+        some = range(0, len(self.paths), max(1, len(self.paths) // 16))
+        sizes = [self._size(number) for number in some]
+        return sum(sizes) / max(1, sum(map(self.count, some)))
+
+    def _size(self, number: int) -> int:
+        said = self.facts[number].bytes if self.facts is not None else None
+        return self.store.size(self.paths[number]) if said is None else said
 
     def indexed_total(self) -> int | None:
         """The number of samples, where it is known or local shards have an index; reads the ends of files at most."""
@@ -198,6 +243,15 @@ class Shards:
 
         scheme = scheme_of(self.paths[number])
         return scheme == "file" or (scheme is None and self._typed)
+
+    def are_local(self) -> bool:
+        """Whether all shards are files of this machine."""
+        return all(map(self.is_local, range(len(self.paths))))
+
+    def part(self, worker: int, workers: int) -> "Shards":
+        """The shards of one of several workers, round robin."""
+        facts = None if self.facts is None else self.facts[worker::workers]
+        return Shards(self.store, self.paths[worker::workers], facts, typed=self._typed)
 
     def settle(self, position: Position) -> None:
         """Bring a position that has gone beyond its shard into the shard where it lies."""

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from atdata.data.batches import Batch, batch_of, read_batches
+from atdata.data.blocks import BLOCK_BYTES
 from atdata.data.order import batched
 from atdata.data.reader import read_samples
 from atdata.data.shards import Shards
@@ -39,9 +43,26 @@ class View(Generic[T]):
         sample: T = reduce(lambda before, step: step(before), self.steps, stored)
         return sample
 
-    def samples(self, shards: Shards, paths: Sequence[str], *, start: int = 0, copy: bool = False) -> Iterator[T]:
+    def taken(self, shards: Shards, ids: NDArray[np.int64]) -> list[T]:
+        """Samples by their numbers; see `atdata.data.take.take`."""
+        from atdata.data.take import take
+
+        samples: Iterator[Any] = iter(take(shards, ids, self.stored_type))
+        return list(reduce(lambda before, step: map(step, before), self.steps, samples))
+
+    def samples(
+        self,
+        shards: Shards,
+        paths: Sequence[str],
+        *,
+        start: int = 0,
+        copy: bool = False,
+        block_bytes: int = BLOCK_BYTES,
+    ) -> Iterator[T]:
         """Samples of some of the shards, in order; see `atdata.data.reader.read_samples`."""
-        samples: Iterator[Any] = read_samples(shards.store, paths, self.stored_type, start=start, copy=copy)
+        samples: Iterator[Any] = read_samples(
+            shards.store, paths, self.stored_type, start=start, copy=copy, block_bytes=block_bytes
+        )
         return reduce(lambda before, step: map(step, before), self.steps, samples)
 
     def batches(
