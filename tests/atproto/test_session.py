@@ -173,7 +173,7 @@ class TestOnRealServers:
         for account in (alice, bob):
             Client.login(account.handle, account.password, save=True)
 
-        current, by_handle, by_did = Client.saved(), Client.saved(alice.handle), Client.saved(alice.did)
+        current, by_handle, by_did = Client.saved(), Client.saved(f"@{alice.handle.upper()}"), Client.saved(alice.did)
 
         assert current is not None
         assert by_handle is not None

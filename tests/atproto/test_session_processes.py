@@ -237,7 +237,7 @@ def test_logout_from_a_pds_that_does_not_answer(pds: FaultPds) -> None:
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        ("AuthFactorTokenRequired", "two-factor login: give the code that .* has mailed, or an App Password"),
+        ("AuthFactorTokenRequired", "two-factor login: give the code that .* has mailed .*or an App Password"),
         ("AccountTakedown", "cannot log in as .*taken down"),
         ("AuthenticationRequired", "cannot log in as .*Invalid identifier or password"),
     ],

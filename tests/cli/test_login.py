@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from tests.network.fault_pds import FaultPds, refused
+from tests.storage.faults import running
 
 import atdata
 from atdata.cli.main import run
@@ -108,3 +110,27 @@ def test_the_environment_names_the_account(
     assert json.loads(output.out)["did"] == account.did
     assert json.loads(output.out)["accounts"] == []
     assert f"acting as {account.handle}, by ATDATA_HANDLE" in output.err
+
+
+def test_a_server_that_asks_for_more_or_for_patience(
+    account: "Account", capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two-factor login and a limit on logins are one line each, which says what to do; a code is sent as given."""
+    create = "/xrpc/com.atproto.server.createSession"
+    with running(FaultPds()) as pds:
+        for name, value in (pds.environment() | {"ATDATA_PASSWORD": "hunter2"}).items():
+            monkeypatch.setenv(name, value)
+        answers = {
+            "AuthFactorTokenRequired": ({}, 401, "two-factor login: give the code"),
+            "RateLimitExceeded": ({"Retry_After": "3600"}, 429, "takes requests again in 1 hour, at "),
+        }
+        for error, (headers, status, words) in answers.items():
+            pds.instead[create] = refused(error, status=status, **headers)
+            assert run(["login", pds.handle]) == 1
+            message = capsys.readouterr().err
+            assert message.count("\n") == 1
+            assert words in message
+            assert "hunter2" not in message
+        del pds.instead[create]
+        assert run(["login", pds.handle, "--code", "ABCDE-FGHIJ"]) == 0
+        assert json.loads(pds.asked[-1].body)["authFactorToken"] == "ABCDE-FGHIJ"

@@ -162,8 +162,8 @@ def create_session(
     except AuthenticationError as error:
         if getattr(error.__cause__, "error", "") == "AuthFactorTokenRequired":
             raise AuthenticationError(
-                f"{identifier} has two-factor login: give the code that {xrpc.host} has mailed, or an App Password, "
-                "which needs none"
+                f"{identifier} has two-factor login: give the code that {xrpc.host} has mailed (--code, code=), or an "
+                "App Password, which needs none"
             ) from error
         raise AuthenticationError(f"cannot log in as {identifier}: {error}") from error
     access, refresh = _tokens(answer, service)

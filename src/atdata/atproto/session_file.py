@@ -66,7 +66,8 @@ class SessionFile:
         if account is None:
             return content.accounts.get(content.current or "")
         wanted = account.removeprefix("@")
-        return next((saved for saved in content.accounts.values() if wanted in (saved.did, saved.handle)), None)
+        accounts = content.accounts.values()
+        return next((saved for saved in accounts if saved.did == wanted or saved.handle == wanted.lower()), None)
 
     def all(self) -> tuple[SavedSession, ...]:
         """All sessions, the oldest login first. Raises as `find` does."""
