@@ -29,6 +29,7 @@ class Feed:
 
     Attributes:
         gateway: Who sends it.
+        delivered: A block that was wanted has come.
         ignores_ranges: It turned out that the gateway sends whole files only.
     """
 
@@ -37,7 +38,8 @@ class Feed:
         self._reader = reader
         self._kept: OrderedDict[tuple[int, bytes], bytes] = OrderedDict()
         self._gaps = 0
-        self._undecided = partial  # whether it is the part that was asked for
+        self._partial = partial
+        self.delivered = False
         self.ignores_ranges = False
 
     def take(self, cid: Cid, above: Sequence[Cid]) -> memoryview | bytes | None:
@@ -62,13 +64,13 @@ class Feed:
                 raise UnavailableError(f"the CAR ended before block {cid}")
             name = multihash(found[0])
             if name == wanted:
-                self._undecided = False
+                self.delivered = True
                 self._gaps = max(0, self._gaps - 1)
                 return found[1]
             if name in known and skipped <= MAX_DEPTH:
                 skipped += 1
                 continue
-            if self._undecided:
+            if self._partial and not self.delivered:
                 self.ignores_ranges = True
                 raise UnavailableError("it sent the whole file, not the part that was asked for")
             ahead += 1

@@ -194,7 +194,7 @@ class _Blocks:
         self._streams = self._gateways.policy.resumptions + 1 if stop - start >= _CAR_FROM else 0
         self._feed: Feed | None = None
         self._failures: dict[str, Failure] = {}  # since the last block that came
-        self._liars: set[str] = set()
+        self._useless: set[str] = set()  # whose CARs are not asked for again
 
     def get(self, cid: Cid, place: int, above: Sequence[Cid]) -> memoryview | bytes:
         """The checked block of a CID whose first byte stands at ``place`` of the file."""
@@ -229,15 +229,13 @@ class _Blocks:
             try:
                 return feed.take(cid, above)
             except AtdataError as error:
-                if feed.ignores_ranges:
-                    self._gateways.note_no_ranges(feed.gateway)
-                self._give_up(feed.gateway, error)
+                self._give_up(feed, error)
 
     def _open_feed(self, place: int) -> Feed | None:
-        """A CAR from ``place`` on, of a gateway that has not failed since the last block and has never lied."""
+        """A CAR from ``place`` on, of a gateway that has not failed since the last block."""
         for gateway in self._gateways.in_order():
             partial = place > 0
-            if self._streams <= 0 or gateway in self._failures or gateway in self._liars:
+            if self._streams <= 0 or gateway in self._failures or gateway in self._useless:
                 continue
             if partial and not self._gateways.knows_ranges(gateway):
                 continue
@@ -246,14 +244,20 @@ class _Blocks:
             try:
                 reader = self._gateways.open_car(gateway, self._root, start=place, stop=stop)
             except AtdataError as error:
-                self._give_up(gateway, error)
+                self._useless.add(gateway)
+                self._failures[gateway] = self._gateways.blame(gateway, error)
             else:
                 self._feed = Feed(reader, gateway, partial=partial)
                 return self._feed
         return None
 
-    def _give_up(self, gateway: str, error: AtdataError) -> None:
+    def _give_up(self, feed: Feed, error: AtdataError) -> None:
         self.close()
-        failure = self._failures[gateway] = self._gateways.blame(gateway, error)
-        if failure.outcome == Outcome.LIED:
-            self._liars.add(gateway)
+        failure = Failure.of(error)
+        if feed.ignores_ranges:
+            self._gateways.note_no_ranges(feed.gateway)
+        else:
+            self._gateways.blame(feed.gateway, error)
+        if failure.outcome == Outcome.LIED or not feed.delivered:
+            self._useless.add(feed.gateway)
+        self._failures[feed.gateway] = failure
