@@ -32,6 +32,7 @@ MSGPACK_EXTENSIONS = frozenset(("msgpack", "mp", "msg"))
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
+_from_json = msgspec.json.Decoder().decode
 
 
 def encode_msgpack(sample: object, fields: Sequence[Field]) -> list[Piece]:
@@ -234,7 +235,7 @@ def decode_member(extension: str, data: Piece, field: Field | None = None) -> An
         if last in TEXT_EXTENSIONS:
             return _text_of_kind(str(data, "utf-8"), field)
         if last in JSON_EXTENSIONS:
-            return _decode_json(bytes(data))
+            return _decode_json(data)
         if last in MSGPACK_EXTENSIONS:
             return _decode(data)
     except RecursionError:
@@ -248,10 +249,13 @@ def decode_member(extension: str, data: Piece, field: Field | None = None) -> An
     return bytes(data)
 
 
-def _decode_json(data: bytes) -> Any:
-    import json
+def _decode_json(data: Piece) -> Any:
+    try:
+        return _from_json(data)
+    except (ValueError, RecursionError):  # what `json` takes all the same: NaN, a byte order mark, lone surrogates
+        import json
 
-    return json.loads(data)
+        return json.loads(bytes(data))
 
 
 def _number_of_kind(number: int, field: Field | None) -> Any:

@@ -6,8 +6,7 @@ and share no bytes. Blocks are `atdata.data.blocks`, columns of equal layout `at
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -18,8 +17,8 @@ from atdata.data.blocks import Block
 from atdata.data.buffers import Buffers
 from atdata.data.codec import decode_member, decode_msgpack
 from atdata.data.columns import Column, Layout, rows_of
-from atdata.data.fields import Field, fields_of, is_multi_member
-from atdata.data.members import msgpack_members, samples_in
+from atdata.data.fields import Field, fields_of, is_multi_member, view_fields
+from atdata.data.members import equal_samples, msgpack_members, samples_in
 from atdata.data.npy import decode_array
 from atdata.data.tar import BLOCK, split_name
 from atdata.data.walks import walk_columns
@@ -54,7 +53,7 @@ class Decoded:
         self.error = error
 
     def __len__(self) -> int:
-        return len(self._rows) if self._columns is None else len(self._columns[0])
+        return len(self._rows or []) if self._columns is None else len(self._columns[0])
 
     @property
     def columns(self) -> list[Column]:
@@ -280,16 +279,48 @@ class MemberDecoder:
     def __init__(self, sample_type: type) -> None:
         self._fields = fields_of(sample_type)
         self._defaults = _defaults(sample_type)
+        self._views = view_fields(sample_type)
 
     def count(self, block: Block) -> int:
         """The number of samples of a block."""
+        extensions = equal_samples(block.members)
+        if extensions:
+            return len(block.members) // len(extensions)
         return sum(1 for _ in samples_in(block.members, shard=block.shard))
 
-    def decode(self, block: Block, skip: int = 0, *, one_by_one: bool = False) -> Decoded:  # noqa: ARG002
+    def decode(self, block: Block, skip: int = 0, *, one_by_one: bool = False) -> Decoded:
         """The samples of a block but the first ``skip``."""
+        extensions = equal_samples(block.members)
+        if extensions:
+            try:
+                return Decoded([self._column(block, field, extensions, skip) for field in self._fields])
+            except (_NoColumn, AtdataError, ValueError, RecursionError):
+                pass  # one by one, which says what is wrong with which sample
         samples = list(samples_in(block.members, shard=block.shard))[skip:]
         rows, error = _until_error(lambda sample: self._row(block, *sample), samples)
         return Decoded(rows=rows, error=error)
+
+    def _column(self, block: Block, field: Field, extensions: Sequence[str], skip: int) -> list[Any]:
+        """One field of samples that all have the same members."""
+        count = len(block.members) // len(extensions) - skip
+        extension = next((name for name in field.extensions if name in extensions), None)
+        if extension is None:
+            if field.name in self._defaults:
+                make = self._defaults[field.name]
+                return [make() for _ in range(count)]
+            if field.optional:
+                return [None] * count
+            raise _NoColumn
+        members = slice(skip * len(extensions) + extensions.index(extension), None, len(extensions))
+        starts = block.members.headers[members] + BLOCK
+        stops = starts + block.members.sizes[members]
+        data = block.members.buffer.data
+        payloads = [data[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
+        if field.name in self._views:
+            return payloads
+        if field.kind == "bytes":
+            return list(map(bytes, payloads))
+        return [_own(decode_member(extension, payload, field)) for payload in payloads]
 
     def _row(self, block: Block, key: str, by_extension: Mapping[str, int]) -> tuple[Any, ...]:
         row: list[Any] = []
@@ -297,7 +328,10 @@ class MemberDecoder:
             extension = next((name for name in field.extensions if name in by_extension), None)
             if extension is not None:
                 payload = block.payload(by_extension[extension])
-                row.append(_decode_member(extension, payload, field, key=key, shard=block.shard))
+                if field.name in self._views:
+                    row.append(payload)
+                else:
+                    row.append(_decode_member(extension, payload, field, key=key, shard=block.shard))
             elif field.name in self._defaults:
                 row.append(self._defaults[field.name]())
             elif field.optional:
@@ -312,15 +346,22 @@ class MemberDecoder:
         return tuple(row)
 
 
+class _NoColumn(Exception):
+    """A field that the samples do not have."""
+
+
+def _own(value: Any) -> Any:
+    return own_array(value) if isinstance(value, np.ndarray) else value
+
+
 def _decode_member(extension: str, data: memoryview, field: Field | None, *, key: str, shard: str) -> Any:
     """The value of one member; errors name the sample and the shard."""
     try:
-        value = decode_member(extension, data, field)
+        return _own(decode_member(extension, data, field))
     except ShardError as error:
         raise ShardError(f"sample {key!r}: {error}", shard=shard) from error
     except LimitError as error:
         raise LimitError(f"{shard}: sample {key!r}: {error}", limit=error.limit) from error
-    return own_array(value) if isinstance(value, np.ndarray) else value
 
 
 def untyped_sample(key: str, members: Mapping[str, memoryview], *, shard: str) -> dict[str, Any]:

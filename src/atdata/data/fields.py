@@ -135,6 +135,17 @@ def is_multi_member(cls: type) -> bool:
     return any(field.extension for field in fields_of(cls))
 
 
+def view_fields(cls: type) -> frozenset[str]:
+    """Names of the fields annotated as `memoryview`: their bytes are views on what was read, not copies."""
+    found = set()
+    for name, hint in _hints(cls).items():
+        annotation = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+        alternatives = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+        if set(alternatives) - {type(None)} == {memoryview}:
+            found.add(name)
+    return frozenset(found)
+
+
 def _check_members(cls: type, fields: Sequence[Field]) -> None:
     owner: dict[str, str] = {}
     for field in fields:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from atdata.data.headers import Members
+from atdata.data.headers import NAME_BYTES, Members
 from atdata.data.tar import split_name
 from atdata.errors import ShardError
 
@@ -42,6 +42,49 @@ def samples_in(members: Members, *, shard: str) -> Iterator[tuple[str, dict[str,
         yield current, by_extension
 
 
+def equal_samples(members: Members) -> tuple[str, ...] | None:
+    """The extensions of the samples where all of them have the same ones in the same order, and keys of one length.
+
+    Then member ``i`` belongs to sample ``i // len(extensions)``. None where that is not so, or not seen at once, without
+    looking at single names.
+    """
+    first = _first_sample(members)
+    if first is None or members.names or len(members) % len(first[1]):
+        return None
+    key, extensions = first
+    names = members.name_field().reshape(-1, len(extensions), NAME_BYTES)
+    if (names[:, :, len(key) :] != names[0, :, len(key) :]).any():
+        return None
+    keys = names[:, 0, : len(key)]
+    if len(extensions) > 1 and (names[:, 1:, : len(key)] != keys[:, None]).any():
+        return None
+    # Where the first key has a slash or a dot, all have it, and nowhere else: so all names are split at the same place.
+    for mark in (0, ord("."), ord("/"), ord("\n")):
+        marked = keys == mark
+        if (marked != marked[0]).any():
+            return None
+    if (keys[:, :2] == ord("_")).all(1).any() or (keys[1:] == keys[:-1]).all(1).any():
+        return None
+    return extensions
+
+
+def _first_sample(members: Members) -> tuple[bytes, tuple[str, ...]] | None:
+    """Key and extensions of the first sample; None where it has no simple form, or twice the same extension."""
+    key: str | None = None
+    extensions: list[str] = []
+    for number in range(len(members)):
+        parts = split_name(members.name(number))
+        if parts is None:
+            return None
+        if key is not None and parts[0] != key:
+            break
+        key = parts[0]
+        if parts[1] in extensions:
+            return None
+        extensions.append(parts[1])
+    return None if key is None else (key.encode("utf-8", "surrogateescape"), tuple(extensions))
+
+
 def before_last_sample(members: Members) -> int:
     """How many members come before the last sample, which may go on in the next block; all when there is no sample."""
     last: str | None = None
@@ -62,7 +105,7 @@ def msgpack_members(members: Members, *, shard: str) -> NDArray[np.int64]:
     Raises:
         ShardError: A sample has no ``.msgpack`` member, or two members of the same extension.
     """
-    if _all_msgpack(members):
+    if equal_samples(members) == ("msgpack",) or _all_msgpack(members):
         return np.arange(len(members))
     numbers = []
     for key, by_extension in samples_in(members, shard=shard):
