@@ -1,7 +1,8 @@
 """A small HTTP server on loopback whose answers, and faults, are a table. It keeps what it was asked.
 
 Each path has a row of `Answer`; each request takes the next one, and the last one stays. A fault is a field of the
-answer: add one here when a test needs it, and every test can have it.
+answer: add one here when a test needs it, and every test can have it. `FaultProxy` serves objects, with faults that a
+seed draws.
 """
 
 import re
@@ -10,13 +11,19 @@ import socketserver
 import ssl
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
 S = TypeVar("S", bound="FaultServer")
+
+
+MOMENT = 0.002  # seconds between two pieces of what drips
+FAULTS = ("cut", "stall", "error", "busy", "length", "bytes", "drip")
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,8 @@ class Answer:
         length: A Content-Length that lies; -1 sends none.
         cut: Bytes of the body after which the connection is closed.
         stall: Bytes of the body after which nothing comes any more, and the connection stays open.
+        drip: Bytes of the body that come at a time, a moment after the ones before.
+        wait: Seconds before the answer begins.
         raw: Sent instead of anything else, forever where it is an endless iterable, then the connection is closed.
     """
 
@@ -43,6 +52,8 @@ class Answer:
     length: int | None = None
     cut: int | None = None
     stall: int | None = None
+    drip: int | None = None
+    wait: float = 0
     raw: Iterable[bytes] | None = None
 
 
@@ -69,6 +80,7 @@ class FaultServer(socketserver.ThreadingTCPServer):
         self.routes = {path: list(answers) for path, answers in routes.items()}
         self.asked: list[Asked] = []
         self.accepted = 0
+        self.hold: float | None = None  # seconds after which a connection that stalls is closed; None: with the server
         self.closing = threading.Event()
         self.lock = threading.Lock()
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -110,6 +122,76 @@ class FaultServer(socketserver.ThreadingTCPServer):
             if not row:
                 return Answer(404)
             return row.pop(0) if len(row) > 1 else row[0]
+
+
+class FaultProxy(FaultServer):
+    """Serves objects by path; a part of its answers have a fault, drawn by a seed.
+
+    Attributes:
+        drawn: How often each fault came.
+    """
+
+    def __init__(
+        self,
+        objects: Mapping[str, bytes],
+        *,
+        seed: int,
+        rate: float = 0.5,
+        faults: Sequence[str] = FAULTS,
+        ranges: bool = True,
+        retry_after: int = 0,
+    ) -> None:
+        """Serve objects.
+
+        Args:
+            rate: Part of the answers that have a fault.
+            faults: Those that may be drawn, of `FAULTS`.
+            ranges: Whether the server knows Range.
+            retry_after: Seconds that a busy server asks for.
+        """
+        super().__init__({})
+        self.objects = objects
+        self.rate = rate
+        self.faults = tuple(faults)
+        self.ranges = ranges
+        self.retry_after = retry_after
+        self.drawn: Counter[str] = Counter()
+        self.hold = 2.0
+        self._random = Random(seed)
+
+    def take(self, asked: Asked) -> Answer:
+        body = self.objects.get(asked.path)
+        if body is None:
+            return Answer(404)
+        whole = Answer(body=body, etag='"v1"', ranges=self.ranges)
+        with self.lock:
+            if asked.method == "HEAD" or self._random.random() >= self.rate:
+                return whole
+            fault = self._random.choice(self.faults)
+            self.drawn[fault] += 1
+            return self._faulty(fault, whole, asked)
+
+    def _faulty(self, fault: str, whole: Answer, asked: Asked) -> Answer:
+        status, sent, headers = _cut_out(asked, whole)
+        start = int(headers["Content-Range"].removeprefix("bytes ").partition("-")[0]) if status == 206 else 0
+        place = self._random.randrange(max(len(sent), 1))
+        match fault:
+            case "cut":
+                return replace(whole, cut=place)
+            case "stall":
+                return replace(whole, stall=place)
+            case "error":
+                return Answer(self._random.choice((500, 502, 503, 504)), body=b"no")
+            case "busy":
+                return Answer(429, headers={"Retry-After": str(self.retry_after)})
+            case "length":
+                return replace(whole, length=max(0, len(sent) + self._random.choice((-600, -1, 1, 600))))
+            case "bytes":
+                wrong = bytearray(whole.body)
+                wrong[start + place] ^= 1 << self._random.randrange(8)
+                return replace(whole, body=bytes(wrong))
+            case _:
+                return replace(whole, drip=max(1, len(sent) // 8))
 
 
 @contextmanager
@@ -175,6 +257,7 @@ class _Handler(socketserver.StreamRequestHandler):
                 self.wfile.write(piece)
                 self.wfile.flush()
             return False
+        self.server.closing.wait(answer.wait)
         status, body, extra = _cut_out(asked, answer)
         headers = {"Content-Length": str(len(body)), **extra, **answer.headers}
         if answer.length is not None:
@@ -187,10 +270,15 @@ class _Handler(socketserver.StreamRequestHandler):
             self.wfile.flush()
             return True
         end = min((place for place in (answer.cut, answer.stall) if place is not None), default=len(body))
-        self.wfile.write(body[:end])
+        step = answer.drip or max(end, 1)
+        for begin in range(0, end, step):
+            self.wfile.write(body[begin : min(end, begin + step)])
+            self.wfile.flush()
+            if answer.drip:
+                self.server.closing.wait(MOMENT)
         self.wfile.flush()
         if answer.stall is not None:
-            self.server.closing.wait()
+            self.server.closing.wait(self.server.hold)
         return answer.cut is None and answer.stall is None and answer.length is None
 
 

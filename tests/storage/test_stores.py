@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 from tests.storage.faults import Answer, FaultServer, serving
+from tests.storage.shards import make_shard
 
 from atdata.net import Policy, Transport
 from atdata.storage.base import Shard, Store
 from atdata.storage.blob import BlobStore
 from atdata.storage.cache import Cache
+from atdata.storage.composed import Lying, compose
 from atdata.storage.file import FileStore
 from atdata.storage.http import HttpStore
 from atdata.storage.places import UrlStore
@@ -22,6 +24,7 @@ from atdata.testing import CONTENT, MemoryStore, StoreContract
 DID = parse_did("did:web:pds.example")
 CID = raw_cid(hashlib.sha256(CONTENT).digest())
 OTHER_CID = raw_cid(hashlib.sha256(b"another").digest())
+SHARD_BYTES, SHARD = make_shard(samples=60)
 INSIDE = Policy(allow_private=True, backoff=0.01, connect_timeout=5, read_timeout=5)
 
 
@@ -41,6 +44,8 @@ def server() -> Iterator[FaultServer]:
     routes = {
         "/object.tar": [Answer(body=CONTENT, etag='"v1"')],
         "/plain.tar": [Answer(body=CONTENT, ranges=False)],
+        "/shard.tar": [Answer(body=SHARD_BYTES, etag='"v1"')],
+        "/plain-shard.tar": [Answer(body=SHARD_BYTES, ranges=False)],
         f"{blobs}?did={DID}&cid={CID}": [Answer(body=CONTENT, ranges=False)],
         blobs: [Answer(400, body=b'{"error":"BlobNotFound","message":"Blob not found"}')],
     }
@@ -103,6 +108,46 @@ class TestBlobStore(StoreContract):
     @pytest.fixture
     def missing(self) -> str:
         return str(OTHER_CID)
+
+
+class TestVerifiedStoreByBlock(StoreContract):
+    """The same contract over a real shard, which has an index, at a real server."""
+
+    @pytest.fixture(autouse=True)
+    def content(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("atdata.testing.CONTENT", SHARD_BYTES)
+
+    @pytest.fixture
+    def store(self, tmp_path: Path, path: str) -> Store:
+        return VerifiedStore(HttpStore(Transport(INSIDE)), {path: SHARD}, cache=Cache(tmp_path))
+
+    @pytest.fixture(params=["/shard.tar", "/plain-shard.tar"])
+    def path(self, request: pytest.FixtureRequest, server: FaultServer) -> str:
+        return server.url(request.param)
+
+
+class TestCachedStore(TestVerifiedStoreByBlock):
+    @pytest.fixture
+    def store(self, tmp_path: Path, path: str) -> Store:
+        place = Lying("here", HttpStore(Transport(INSIDE)), [path])
+        return compose([place], [SHARD], cache=Cache(tmp_path))
+
+
+class TestMirroredStore(TestVerifiedStoreByBlock):
+    @pytest.fixture(params=["indexed", "whole"])
+    def store(self, request: pytest.FixtureRequest, tmp_path: Path, path: str) -> Store:
+        transport = Transport(INSIDE)
+        places = [
+            Lying("here", HttpStore(transport), [path]),
+            Lying("gone", HttpStore(transport), [path + "-gone"]),
+            Lying("there", MemoryStore({"a": SHARD_BYTES}), ["a"]),
+        ]
+        facts = SHARD if request.param == "indexed" else Shard(SHARD.cid, SHARD.bytes)
+        return compose(places, [facts], cache=Cache(tmp_path, limit=0))
+
+    @pytest.fixture
+    def path(self, server: FaultServer) -> str:
+        return server.url("/shard.tar")
 
 
 class TestVerifiedStore(StoreContract):
