@@ -6,7 +6,7 @@
 // Once it answers, one line of JSON goes to stdout: {"url": URL}. It ends on SIGTERM, SIGINT, and when stdin closes: so
 // also when the process that started it was killed. Besides GET and HEAD of /ipfs/CID[/path] it takes content:
 //
-//   POST /file?version=1&chunk=262144&layout=balanced|trickle   the bytes of a file     -> {"cid"}
+//   POST /file?version=1&chunk=262144&links=174&layout=balanced|trickle   the bytes of a file -> {"cid"}
 //   POST /folder?version=1&shard=BYTES   {"folder/name": base64, ...}; sharded from so many bytes on -> {"cid"}
 //   PUT  /block/CID   the bytes of one block, unchecked
 
@@ -23,7 +23,6 @@ import { fixedSize } from 'ipfs-unixfs-importer/chunker'
 import { balanced, trickle } from 'ipfs-unixfs-importer/layout'
 import { CID } from 'multiformats/cid'
 
-const LINKS = 174 // of one node, as Kubo writes them
 const CONDITIONAL = ['accept', 'range', 'if-none-match']
 
 const { values: options } = parseArgs({ options: { blocks: { type: 'string' } } })
@@ -42,7 +41,7 @@ function importOptions(query) {
     rawLeaves: !old,
     reduceSingleLeafToSelf: true,
     chunker: fixedSize({ chunkSize: Number(query.get('chunk') ?? 262144) }),
-    layout: layout({ maxChildrenPerNode: LINKS }),
+    layout: layout({ maxChildrenPerNode: Number(query.get('links') ?? 174) }),
     shardSplitThresholdBytes: Number(query.get('shard') ?? 262144),
   }
 }

@@ -28,14 +28,19 @@ class IpfsGateway:
 
     url: str
 
-    def add(self, content: bytes, *, version: int = 1, chunk: int = 262144, layout: str = "balanced") -> str:
-        """Add a file; its CID. Version 0 has leaves of dag-pb, version 1 raw ones."""
-        return self._cid("POST", f"/file?{urlencode({'version': version, 'chunk': chunk, 'layout': layout})}", content)
+    def add(
+        self, content: bytes, *, version: int = 1, chunk: int = 262144, links: int = 174, layout: str = "balanced"
+    ) -> str:
+        """Add a file; its CID. Version 0 has leaves of dag-pb, version 1 raw ones; the defaults are those of Kubo."""
+        query = urlencode({"version": version, "chunk": chunk, "links": links, "layout": layout})
+        return self._cid("POST", f"/file?{query}", content)
 
     def add_folder(self, files: Mapping[str, bytes], *, version: int = 1, shard: int = 262144) -> str:
         """Add files by their paths; the CID of the folder, which is sharded from ``shard`` bytes on."""
         body = {path: base64.b64encode(content).decode() for path, content in files.items()}
-        return self._cid("POST", f"/folder?{urlencode({'version': version, 'shard': shard})}", json.dumps(body).encode())
+        return self._cid(
+            "POST", f"/folder?{urlencode({'version': version, 'shard': shard})}", json.dumps(body).encode()
+        )
 
     def put(self, cid: object, block: bytes) -> None:
         """Add one block as it is."""

@@ -97,28 +97,33 @@ def test_hashes_that_are_known(cid: Cid) -> None:
         Cid(1, RAW, SHA2_256, hashlib.sha256(b"one").digest()[:31]),
         Cid(1, RAW, SHA2_512, hashlib.sha512(b"one").digest()[:20]),
         Cid(1, RAW, BLAKE2B_256, b""),
+        Cid(1, RAW, IDENTITY, b"x" * 65),
     ],
 )
-def test_hashes_that_are_weak_or_cut_prove_nothing(cid: Cid) -> None:
+def test_hashes_that_are_weak_cut_or_too_long_are_refused(cid: Cid) -> None:
     """A short digest is easily met by other bytes."""
     with pytest.raises(IntegrityError):
-        read([car([(cid, b"one")])])
+        read([car([(cid, cid.digest if cid.hash_code == IDENTITY else b"one")])])
 
 
 @given(st.data())
-def test_one_bit_is_an_error(data: st.DataObject) -> None:
-    """Anywhere behind the header: no block that comes out differs from what its CID says."""
+def test_one_wrong_bit(data: st.DataObject) -> None:
+    """Anywhere behind the header: no changed content comes out."""
     whole = bytearray(car([ONE, TWO]))
     header = len(car([]))
     place = data.draw(st.integers(header * 8, len(whole) * 8 - 1))
     whole[place // 8] ^= 1 << place % 8
 
-    found = []
-    with pytest.raises(AtdataError):  # noqa: PT012  # what comes before the error counts
+    contents = []
+    try:
         reader = CarReader(Pieces([bytes(whole)]))
         while block := reader.next_block():
-            found.append((block[0], bytes(block[1])))
-    assert found in ([], [ONE])
+            assert is_block_of(block[0], block[1])
+            contents.append(bytes(block[1]))
+    except AtdataError:
+        assert contents in ([], [b"one"])
+    else:
+        assert contents == [b"one", b"two"]  # the bit was one of a codec, which no digest covers
 
 
 @given(st.integers(0, len(car([ONE, TWO])) - 1))

@@ -13,7 +13,7 @@ from atdata.errors import IntegrityError, UnsupportedStorageError
 from atdata.syntax import DAG_PB, SHA2_256, Cid
 
 MAX_BLOCK = 4 << 20  # bytes; 2 MiB is what IPFS nodes exchange, some tools write larger ones
-MAX_INLINE = 128  # bytes of an identity digest, the limit of Kubo and Helia
+MAX_INLINE = 64  # bytes of any digest, and so of content that stands in a CID; Kubo writes 32 unless told otherwise
 
 IDENTITY = 0x00  # multihash table, "identity": the digest is the content
 SHA2_512 = 0x13
@@ -90,7 +90,7 @@ def read_cid(data: memoryview | bytes, position: int = 0) -> tuple[Cid, int]:
     """A binary CID of version 0 or 1, and the position after it.
 
     Raises:
-        IntegrityError: There is none, or its digest is longer than 128 bytes.
+        IntegrityError: There is none, or its digest is longer than 64 bytes.
     """
     if bytes(data[position : position + 2]) == b"\x12\x20":
         digest, end = _digest(data, position + 2, 32)

@@ -37,7 +37,7 @@ KUBO = "http://127.0.0.1:8080"  # where Kubo listens unless told otherwise
 _VARIABLE = "ATDATA_IPFS_GATEWAYS"
 _READ_TIMEOUT = 30  # seconds; another gateway may be quicker than to wait for this one
 _PENALTY = 60  # seconds for which a gateway that failed is asked last
-_SHOWN = 160  # characters of a reason in a message that lists several
+_SHOWN = 300  # characters of a reason in a message that lists several
 
 
 @dataclass(frozen=True, slots=True)
