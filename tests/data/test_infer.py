@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from atdata.data.fields import Field, fields_of
 from atdata.data.infer import infer_fields
 from atdata.data.reader import read_records, read_samples
 from atdata.data.schema import build_type, check_fits
+from atdata.errors import ShardError
 from atdata.storage.file import FileStore
 
 
@@ -94,6 +96,14 @@ def test_members_are_fields_by_their_extension() -> None:
         Field("cls", "integer", extension="cls", optional=True),
         Field("seg_png", "ndarray", extension="seg.png", optional=True),
     )
+
+
+def test_a_sample_that_does_not_decode_is_named() -> None:
+    """Whoever has a million samples wants to know which one is damaged."""
+    damaged = ("'b' of train.tar", {"msgpack": memoryview(b"\xc1")})
+
+    with pytest.raises(ShardError, match=r"sample 'b' of train\.tar: a \.msgpack member does not decode"):
+        infer_fields([packed({"a": 1}), damaged])
 
 
 def test_nothing_is_said_of_what_no_class_can_be() -> None:

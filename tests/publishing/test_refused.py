@@ -139,6 +139,21 @@ def test_shards_that_are_none_leave_nothing(
     assert contents(client) == []
 
 
+def test_a_damaged_sample_of_undescribed_shards_is_named(
+    client: Client, publisher: DatasetPublisher, shards: list[WrittenShard]
+) -> None:
+    """Finding out what samples are says where it came to its end."""
+    path = shards[2].path
+    content = bytearray(path.read_bytes())
+    content[512] = 0xC1  # stands for nothing in msgpack; the first member's data begin there
+    path.write_bytes(content)
+
+    with pytest.raises(ShardError, match=r"sample '000002-00000000' of \S*train-000002\.tar"):
+        publisher.publish_dataset([shard.path for shard in shards], "Digits")
+
+    assert contents(client) == []
+
+
 def test_many_local_bytes_are_not_uploaded_unasked(
     client: Client, publisher: DatasetPublisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from atdata.data.codec import INTEGER_EXTENSIONS, decode_member
 from atdata.data.fields import Field
 from atdata.data.npy import MAGIC, decode_array
 from atdata.data.schema import MAX_FIELDS
+from atdata.errors import ShardError
 
 # What a member holds is known by its extension; see `atdata.data.codec.decode_member`.
 _KINDS_BY_EXTENSION = {
@@ -32,7 +33,7 @@ def infer_fields(records: Iterable[tuple[str, Mapping[str, memoryview]]]) -> tup
     Memory is what has been seen of each field, not the samples.
 
     Args:
-        records: Key and members of each sample, as `atdata.data.reader.read_records` gives them.
+        records: A name for errors and the members of each sample, as `atdata.data.reader.read_records` gives them.
 
     Returns:
         In the order in which they first came: the entries of the ``.msgpack`` member where samples are that alone,
@@ -45,21 +46,24 @@ def infer_fields(records: Iterable[tuple[str, Mapping[str, memoryview]]]) -> tup
     seen: dict[str, _Seen] = {}
     forms = set()
     samples = 0
-    for _, members in records:
+    for name, members in records:
         samples += 1
         packed = members.keys() == {"msgpack"}
         forms.add(packed)
         if len(forms) > 1 or len(seen) > MAX_FIELDS:
             return None
-        if packed:
-            value = decode_member("msgpack", members["msgpack"])
-            if not isinstance(value, dict):
-                return None
-            for name, item in value.items():
-                _of(seen, str(name)).take(item)
-        else:
-            for extension, data in members.items():
-                _of(seen, extension).take_member(extension, data)
+        try:
+            if packed:
+                value = decode_member("msgpack", members["msgpack"])
+                if not isinstance(value, dict):
+                    return None
+                for entry, item in value.items():
+                    _of(seen, str(entry)).take(item)
+            else:
+                for extension, data in members.items():
+                    _of(seen, extension).take_member(extension, data)
+        except ShardError as error:
+            raise ShardError(f"sample {name}: {error}") from error
     if not samples:
         return None
     members_apart = forms == {False}

@@ -94,7 +94,11 @@ def inferred_type(given: Given, name: str) -> type | None:
     """
     if not given.is_local:
         return None
-    fields = infer_fields(read_records(FileStore(), given.places))
+    fields = infer_fields(
+        (f"{key!r} of {place}", members)
+        for place in given.places
+        for key, members in read_records(FileStore(), [place])
+    )
     return None if fields is None else build_type(name, fields, "What all samples of the dataset were found to hold.")
 
 
