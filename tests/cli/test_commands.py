@@ -111,6 +111,16 @@ def test_urls_are_told_as_written(cli: Run) -> None:
     assert url in cli("info", uri)[1]
 
 
+def test_what_info_tells_can_be_copied(cli: Run) -> None:
+    """URIs and URLs that are longer than a line stand in one piece."""
+    url = f"https://data.example.com/{'long/' * 20}notes-{{000000..000002}}.tar"
+    uri = _publish(cli, "--url", url)
+    told = cli("info", uri)[1].split()
+
+    assert uri in told
+    assert url in told
+
+
 def test_previous_version_is_named(cli: Run) -> None:
     """A new version names the one that it replaces."""
     first = _publish(cli)

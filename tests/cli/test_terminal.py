@@ -53,6 +53,15 @@ def test_wrapped_text_keeps_its_bounds(text: str, width: int, lines: int) -> Non
     assert all(len(line) <= width or line.startswith("…") for line in wrapped)
 
 
+def test_what_is_copied_is_left_in_one_piece() -> None:
+    """A URI that is broken in two is of no use; words are still wrapped, and the whole is still bounded."""
+    uri = "at://did:plc:kakaipgnpfi7etdywhc5ibdn/app.bsky.atdata.dataset/3n2w2odqtpghh"
+
+    assert wrap(uri, width=40, lines=2, whole=True) == [uri]
+    assert wrap(f"see {uri}", width=40, lines=2, whole=True) == ["see", uri]
+    assert wrap("x" * 1000, width=40, lines=2, whole=True)[-1] == "… (1,000 characters)"
+
+
 def test_wrap_says_what_is_missing() -> None:
     """A text that is cut short says how long it is."""
     assert wrap("word " * 1000, width=20, lines=3)[-1] == "… (5,000 characters)"

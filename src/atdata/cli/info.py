@@ -81,7 +81,9 @@ def _facts(uri: str, cid: str, record: "DatasetRecord", style: Style) -> list[st
 
     def tell(label: str, value: str | None, *, most: int = 2) -> None:
         if value:
-            wrapped = wrap(value, width=style.width - _LABEL - 2, lines=most)
+            # Nobody can copy a URI that is broken in two; other text is kept from the edge.
+            whole = label not in ("description", "citation")
+            wrapped = wrap(value, width=style.width - _LABEL - 2, lines=most, whole=whole)
             lines.extend(f"  {name:{_LABEL}}{line}" for name, line in zip([label] + [""] * most, wrapped, strict=False))
 
     tell("AT-URI", uri)

@@ -85,14 +85,20 @@ def shorten(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def wrap(text: str, *, width: int, lines: int) -> list[str]:
-    """Safe lines of at most ``width`` characters, at most ``lines`` of them; the last one says what is missing."""
+def wrap(text: str, *, width: int, lines: int, whole: bool = False) -> list[str]:
+    """Safe lines of at most ``width`` characters, at most ``lines`` of them; the last one says what is missing.
+
+    Args:
+        whole: Leave words in one piece, URIs for example, also where one is longer than ``width``.
+    """
     # Beyond this no line would be shown in any case; a text of megabytes is not wrapped for nothing.
     shown = text[: width * lines * 2]
     wrapped: list[str] = []
     for line in shown.splitlines() or [""]:
-        parts = textwrap.wrap(safe(line, keep="\t"), width=width, drop_whitespace=False) or [""]
-        wrapped += [part.rstrip() for part in parts]
+        wrapper = textwrap.TextWrapper(
+            width, drop_whitespace=False, break_long_words=not whole, break_on_hyphens=not whole
+        )
+        wrapped += [part.rstrip() for part in wrapper.wrap(safe(line, keep="\t")) or [""]]
     if len(wrapped) > lines or len(shown) < len(text):
         wrapped = [*wrapped[: lines - 1], f"… ({len(text):,} characters)"]
     return wrapped
