@@ -2,7 +2,7 @@
 
 The record is a stranger's unless the caller's own repository object gave it, and is held to the rules of
 `atdata.storage.places`. Where a record says what its shards are, no byte is handed out before it was checked
-(`atdata.storage.verified`). Reading samples is `atdata.dataset`; writing records is `atdata.publishing`.
+(`atdata.storage.composed`). Reading samples is `atdata.dataset`; writing records is `atdata.publishing`.
 """
 
 import os
@@ -22,8 +22,10 @@ from atdata.loading.verify import ShardCheck, verify
 from atdata.loading.versions import Version, find_versions
 from atdata.loading.workers import THREADS, Progress, silent
 from atdata.storage.base import Store
-from atdata.storage.union import UrlStorage
-from atdata.storage.verified import VerifiedStore
+from atdata.storage.blob import BlobStore
+from atdata.storage.composed import Lying, compose
+from atdata.storage.union import BlobStorage, UrlStorage
+from atdata.storage.url import scheme_of
 from atdata.syntax import AtUri, family, parse_at_uri, parse_nsid
 
 T = TypeVar("T")
@@ -83,7 +85,7 @@ class DatasetLoader:
         storage = found.storage
         return open_dataset(
             chosen,
-            store=_verified(found),
+            store=_store(found),
             paths=found.paths,
             shards=found.facts,
             url="::".join(storage.urls) if isinstance(storage, UrlStorage) else str(found.uri),
@@ -183,9 +185,15 @@ class DatasetLoader:
         return read_schema(found.value)
 
 
-def _verified(found: RecordShards) -> Store:
-    known = {path: shard for path, shard in zip(found.paths, found.facts or (), strict=False) if shard.cid is not None}
-    return VerifiedStore(found.store, known) if known and not isinstance(found.store, ClosedStore) else found.store
+def _store(found: RecordShards) -> Store:
+    """What reads the shards: from whichever place answers, checked, and kept unless they are on this machine anyway."""
+    if isinstance(found.store, ClosedStore) and not found.mirrors:
+        return found.store
+    if isinstance(found.storage, BlobStorage):
+        near = not isinstance(found.store, BlobStore)
+    else:
+        near = all(scheme_of(path) == "file" for path in found.paths)
+    return compose([Lying("storage", found.store, found.paths), *found.mirrors], found.facts, near=near)
 
 
 def load(uri: str | AtUri, sample_type: type[Any] | None = None, *, client: Client | None = None) -> Dataset[Any]:

@@ -5,15 +5,16 @@ The record is read, with its manifest and its further lists of blobs; no shard i
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from atdata.atproto.client import Client
 from atdata.atproto.records import DatasetRecord, read_dataset
-from atdata.errors import InvalidRecordError
-from atdata.loading.places import RecordPlaces
+from atdata.errors import AtdataError, InvalidRecordError
+from atdata.loading.places import ClosedStore, RecordPlaces
 from atdata.storage.base import Shard, Store
+from atdata.storage.composed import Lying
 from atdata.storage.union import BlobStorage, Storage
 from atdata.syntax import AtUri
 
@@ -31,6 +32,7 @@ class RecordShards:
         store: Reads the shards, unchecked.
         paths: Where they lie in ``store``, in order.
         facts: What the record says of each; None where it says nothing.
+        mirrors: Where the same shards lie as well, unchecked: those that can be opened.
     """
 
     uri: AtUri
@@ -41,6 +43,7 @@ class RecordShards:
     store: Store
     paths: tuple[str, ...]
     facts: tuple[Shard, ...] | None
+    mirrors: tuple[Lying, ...] = ()
 
     def fact(self, number: int) -> Shard:
         """What the record says of one shard; nothing is known where it does not."""
@@ -72,7 +75,19 @@ def find_shards(client: Client, uri: AtUri) -> RecordShards:
         )
     if isinstance(storage, BlobStorage):
         facts = _facts_of_blobs(storage, facts)
-    return RecordShards(found.uri, found.cid, dict(found.value), record, storage, store, tuple(paths), facts)
+    mirrors = tuple(_mirrors(places, record, len(paths)))
+    return RecordShards(found.uri, found.cid, dict(found.value), record, storage, store, tuple(paths), facts, mirrors)
+
+
+def _mirrors(places: RecordPlaces, record: DatasetRecord, count: int) -> Iterator[Lying]:
+    """The mirrors that may be opened and have as many shards; one that cannot is no reason not to read the others."""
+    for i, mirror in enumerate(record.mirrors):
+        try:
+            store, paths = places.place(places.whole(mirror.storage), shards=count)
+        except AtdataError:
+            continue
+        if len(paths) == count and not isinstance(store, ClosedStore):
+            yield Lying(f"mirror {i + 1}", store, paths)
 
 
 def _facts_of_blobs(storage: BlobStorage, facts: Sequence[Shard] | None) -> tuple[Shard, ...]:

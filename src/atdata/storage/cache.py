@@ -153,7 +153,7 @@ class Cache:
         (self.folder / str(key)).unlink(missing_ok=True)
 
     def begin(self, key: Key, *, checked: bool) -> Part | None:
-        """A new part, locked by this process; None where somebody else fills it, or there is no room for it.
+        """A new part, locked by this process; None where somebody else fills it or has done, or there is no room for it.
 
         Raises:
             OSError: The folder or the disk does not let us.
@@ -164,7 +164,7 @@ class Cache:
         self._make_folder()
         path = self._part_path(key, checked=checked)
         with self._locked():
-            if not self._make_room(key.size):
+            if (self.folder / str(key)).exists() or not self._make_room(key.size):
                 return None
             temporary = self.folder / f".{secrets.token_hex(8)}"
             descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -180,14 +180,14 @@ class Cache:
         return part
 
     def look_on(self, key: Key, *, checked: bool) -> Part | None:
-        """A part that somebody else fills, to follow it; None where nobody does."""
-        try:
-            path = self._part_path(key, checked=checked)
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError:
-            return None
-        part = Part(descriptor, checked=checked, target=self.folder / str(key))
-        return part if part.is_being_filled() else None
+        """A part that somebody else fills, to follow it, or has just filled; None where nobody does."""
+        for path in (self._part_path(key, checked=checked), self.folder / str(key)):
+            with contextlib.suppress(OSError):
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+                part = Part(descriptor, checked=checked, target=self.folder / str(key))
+                if part.is_named() or part.is_being_filled():
+                    return part
+        return None
 
     def _part_path(self, key: Key, *, checked: bool) -> Path:
         return self.folder / f"{key}{'.blocks' if checked else ''}.part"
