@@ -5,17 +5,17 @@ Schema records stay, since other datasets, also of other people, are read by the
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from atdata.atproto.client import Client
 from atdata.atproto.repository import Repository
-from atdata.errors import AtdataError, NotFoundError
+from atdata.errors import NotFoundError
+from atdata.publishing.named import blobs_in, list_collection, lists_in, previous_of
 from atdata.publishing.own import OwnDataset, own_dataset
 from atdata.storage.union import Blob
-from atdata.syntax import AtUri, Nsid, family, parse_at_uri, parse_nsid
+from atdata.syntax import AtUri, family, parse_nsid
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,9 @@ def delete(client: Client, uri: str | AtUri) -> Deletion:
     place.repository.delete_record(place.collection, place.rkey)
     # Asked again, now that the record has gone: a dataset written in between may name one of the lists.
     still_named = _named_lists(place.repository, but=place.uri)
-    lists = tuple(item for item in plan.lists if str(item) not in still_named)
+    lists = tuple(item for item in plan.lists if item not in still_named)
     for item in lists:
-        place.repository.delete_record(_list_collection(), item.rkey or "")
+        place.repository.delete_record(list_collection(), item.rkey or "")
     return Deletion(plan.uri, plan.name, plan.blobs, plan.kept_blobs, lists, plan.newer)
 
 
@@ -79,26 +79,25 @@ def _plan(place: OwnDataset) -> Deletion:
     except NotFoundError as error:
         missing = error
     named_elsewhere: set[str] = set()
-    lists_elsewhere: set[str] = set()
+    lists_elsewhere: set[AtUri] = set()
     newer = []
     for other in place.repository.list_records(place.collection):
         if other.uri != place.uri:
-            named_elsewhere.update(str(blob.cid) for blob in _blobs_in(other.value))
-            lists_elsewhere.update(_lists_of(other.value))
-            if _previous_of(other.value) == str(place.uri):
+            named_elsewhere.update(str(blob.cid) for blob in blobs_in(other.value))
+            lists_elsewhere.update(lists_in(other.value))
+            if previous_of(other.value) == place.uri:
                 newer.append(other.uri)
-    named_here = set(_lists_of(record or {}))
-    blobs = list(_blobs_in(record or {}))
+    named_here = set(lists_in(record or {}))
+    blobs = list(blobs_in(record or {}))
     lists = []
-    for item in place.repository.list_records(_list_collection()):
-        uri = str(item.uri)
-        is_ours = uri in named_here or item.value.get("dataset") == str(place.uri)
-        if goes := is_ours and uri not in lists_elsewhere:
+    for item in place.repository.list_records(list_collection()):
+        is_ours = item.uri in named_here or item.value.get("dataset") == str(place.uri)
+        if goes := is_ours and item.uri not in lists_elsewhere:
             lists.append(item.uri)
         else:
-            named_elsewhere.update(str(blob.cid) for blob in _blobs_in(item.value))
-        if goes or uri in named_here:
-            blobs += _blobs_in(item.value)
+            named_elsewhere.update(str(blob.cid) for blob in blobs_in(item.value))
+        if goes or item.uri in named_here:
+            blobs += blobs_in(item.value)
     if missing is not None and not lists:
         raise missing
     distinct = {str(blob.cid): blob for blob in blobs}
@@ -113,45 +112,6 @@ def _plan(place: OwnDataset) -> Deletion:
     )
 
 
-def _named_lists(repository: Repository, *, but: AtUri) -> set[str]:
+def _named_lists(repository: Repository, *, but: AtUri) -> set[AtUri]:
     records = repository.list_records(parse_nsid(f"{family()}.dataset"))
-    return set(itertools.chain.from_iterable(_lists_of(other.value) for other in records if other.uri != but))
-
-
-def _list_collection() -> Nsid:
-    return parse_nsid(f"{family()}.blobList")
-
-
-def _blobs_in(value: Any) -> Iterator[Blob]:
-    """The blobs at any depth, as a PDS finds them; the record may be of any program, and break its lexicon."""
-    for item in _objects_in(value):
-        if item.get("$type") == "blob":
-            with suppress(AtdataError):
-                yield Blob.from_json(item)
-
-
-def _lists_of(value: Any) -> Iterator[str]:
-    """AT-URIs of the ``blobList`` records that a dataset names, in its storage or a mirror's."""
-    for item in _objects_in(value):
-        uri = item.get("uri")
-        if isinstance(uri, str) and f"/{_list_collection()}/" in uri:
-            yield uri
-
-
-def _previous_of(value: Mapping[str, Any]) -> str | None:
-    previous = value.get("previousVersion")
-    uri = previous.get("uri") if isinstance(previous, Mapping) else None
-    with suppress(AtdataError):
-        return str(parse_at_uri(uri)) if isinstance(uri, str) else None
-    return None
-
-
-def _objects_in(value: Any) -> Iterator[Mapping[str, Any]]:
-    children: Iterable[Any] = ()
-    if isinstance(value, Mapping):
-        yield value
-        children = value.values()
-    elif isinstance(value, list):
-        children = value
-    for child in children:
-        yield from _objects_in(child)
+    return set(itertools.chain.from_iterable(lists_in(other.value) for other in records if other.uri != but))

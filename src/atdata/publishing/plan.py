@@ -22,7 +22,7 @@ class Plan:
         blob_limit: Most bytes of one blob; None for storage by URL.
         uploads: Blobs that are still to be uploaded, manifest files among them.
         upload_bytes: Their bytes, without those of manifest files.
-        uploaded: Blobs that an earlier run has uploaded.
+        uploaded: Blobs that an earlier run has uploaded, or that the previous version keeps there.
         schema_records: Schema records that will be written: 0 or 1.
         list_records: ``blobList`` records that the dataset needs.
     """
@@ -61,7 +61,9 @@ class Plan:
         facts = [(self.shards, "shards"), (self.samples, "samples"), (self.bytes, "bytes")]
         lines.append("contents  " + (", ".join(_counted(count, unit) for count, unit in facts if count is not None)))
         if self.blob_limit is not None:
-            kept = f"; {_counted(self.uploaded, 'blobs')} of an earlier run are there" if self.uploaded else ""
+            kept = (
+                f"; {_counted(self.uploaded, 'blobs')} of an earlier run or version are there" if self.uploaded else ""
+            )
             lines.append(f"uploads   {_counted(self.uploads, 'blobs')}, {_counted(self.upload_bytes, 'bytes')}{kept}")
             cut = f"; {_counted(self.given_shards, 'shards')} are cut into {self.shards:,}" if self.is_cut else ""
             lines.append(f"limit     {self.blob_limit:,} bytes for a blob{cut}")

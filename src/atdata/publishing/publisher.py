@@ -19,6 +19,7 @@ from atdata.publishing.describe import Description, Options, command_of
 from atdata.publishing.editing import Changes, Edited, edit
 from atdata.publishing.inputs import Given, Splits, inferred_type, read_given, read_splits, with_facts
 from atdata.publishing.journal import Journal, open_journal, read_journal
+from atdata.publishing.named import blobs_of
 from atdata.publishing.patience import PATIENCE, Patience, silent
 from atdata.publishing.prepared import Prepared
 from atdata.publishing.promotion import Promotion, find_promotion
@@ -195,6 +196,10 @@ class DatasetPublisher:
             record = dataclasses.replace(record, schema_ref=schema.reference.uri, schema_cid=schema.reference.cid)
         with ExitStack() as stack:
             journal = _journal(repository, given, description, options, stack, dry_run=dry_run)
+            if record.previous_version is not None:  # what the version before keeps there need not be uploaded again
+                before = parse_at_uri(record.previous_version.uri)
+                kept = wait.call(lambda: list(blobs_of(repository, before)))
+                journal.progressed.uploaded.update((blob.cid, blob) for blob in kept)
             key = options.rkey if options.rkey is not None else journal.progressed.rkey
             uri = AtUri(repository.did, collection("dataset"), parse_record_key(key))
             is_new = options.rkey is not None and not journal.is_resumed
