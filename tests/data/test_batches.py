@@ -189,3 +189,38 @@ def test_a_bad_sample_comes_after_the_full_batches_before_it() -> None:
     assert [len(next(batches)), len(next(batches))] == [20, 20]
     with pytest.raises(ShardError, match="'000050'"):
         next(batches)
+
+
+@dataclasses.dataclass
+class Document:
+    tokens: NDArray[np.int32]
+    label: int
+
+
+@given(st.lists(st.lists(st.integers(1, 9), max_size=70), min_size=1, max_size=90), st.integers(1, 40))
+def test_padding(documents: list[list[int]], size: int) -> None:
+    """Arrays of unequal length become one array, filled up to the longest; ``lengths`` says which part is theirs."""
+    payloads = [packed(tokens=np.array(one, np.int32), label=number) for number, one in enumerate(documents)]
+    store, paths = store_of(typed_tar(payloads))
+
+    seen = []
+    for batch in read_batches(store, paths, Document, size, pad=-1):
+        assert batch.tokens.dtype == np.int32
+        assert batch.tokens.flags.c_contiguous
+        assert batch.tokens.shape == (len(batch), batch.lengths["tokens"].max())
+        for row, length in zip(batch.tokens, batch.lengths["tokens"], strict=True):
+            assert (row[length:] == -1).all()
+            seen.append(row[:length].tolist())
+
+    assert seen == documents
+
+
+def test_what_cannot_be_padded_stays_a_list() -> None:
+    """Another dtype or number of axes."""
+    payloads = [packed(tokens=np.zeros(3, np.int32), label=1), packed(tokens=np.zeros((2, 2), np.int32), label=1)]
+    store, paths = store_of(typed_tar(payloads))
+
+    [batch] = read_batches(store, paths, Document, 9, pad=0)
+
+    assert isinstance(batch.tokens, list)
+    assert batch.lengths == {}

@@ -242,6 +242,21 @@ def test_members_take_the_form_of_their_extension(extension: str, value: object,
     assert decode_member(extension, memoryview(data)) == value
 
 
+json_values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(st.characters())),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)),
+    max_leaves=8,
+)
+
+
+@given(json_values, st.booleans(), st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))
+def test_json_is_what_the_standard_library_reads(value: Any, ascii_only: bool, encoding: str) -> None:
+    """Integers of any length, NaN, lone surrogates, byte order marks included."""
+    data = json.dumps(value, ensure_ascii=ascii_only).encode(encoding, "surrogatepass")
+
+    assert repr(decode_member("json", memoryview(data))) == repr(json.loads(data))
+
+
 def test_a_sample_of_members() -> None:
     """One for each field that is not None; pictures without loss as PNG; bytes as they are."""
     members = {extension: b"".join(data) for extension, data in encode_members(Picture(PIXELS, 3), fields_of(Picture))}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from atdata.data.fields import Extension, Field, fields_of, is_multi_member
+from atdata.data.fields import Extension, Field, fields_of, is_multi_member, view_fields
 from atdata.errors import SchemaMismatchError
 
 if TYPE_CHECKING:
@@ -160,3 +160,16 @@ def test_a_type_that_no_shard_can_hold_is_refused_by_name(cls: type, message: st
     """The error names the class, the field and the reason."""
     with pytest.raises(SchemaMismatchError, match=message):
         fields_of(cls)
+
+
+def test_fields_that_take_views() -> None:
+    """Those annotated as memoryview, in whichever way, and no others."""
+
+    @dataclass
+    class Photo:
+        a: Annotated[memoryview, Extension("a")]
+        b: Annotated[memoryview | None, Extension("b")]
+        c: Annotated[bytes, Extension("c")]
+        d: Annotated[bytes | memoryview, Extension("d")]
+
+    assert view_fields(Photo) == {"a", "b"}

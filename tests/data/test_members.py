@@ -11,7 +11,7 @@ from tests.data.tars import make_tar
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from atdata.data.headers import find_members
-from atdata.data.members import before_last_sample, msgpack_members, samples_in
+from atdata.data.members import before_last_sample, equal_samples, msgpack_members, samples_in
 from atdata.errors import ShardError
 
 part = st.sampled_from(
@@ -90,3 +90,31 @@ def test_the_last_sample_may_go_on(names: list[str], count: int) -> None:
     members = find_members(np.frombuffer(make_tar([(name, b"") for name in names]), np.uint8)).members
 
     assert before_last_sample(members) == count
+
+
+keys = st.text("ab0._/", min_size=1, max_size=4)
+extension_lists = st.lists(st.sampled_from(["jpg", "CLS", "json", "seg.png"]), min_size=1, max_size=3)
+
+
+@given(st.lists(keys, min_size=1, max_size=6), extension_lists, st.integers(0, 3))
+def test_equal_samples_are_what_single_names_say(keys: list[str], extensions: list[str], odd: int) -> None:
+    """Whenever samples are found to be equal, grouping name by name gives the same; keys of any form."""
+    members = [(f"{key}.{extension}", b"") for key in keys for extension in extensions]
+    if odd and odd <= len(members):
+        members[-odd] = ("b.jpg", b"")
+    found = find_members(np.frombuffer(make_tar(members), np.uint8)).members
+
+    equal = equal_samples(found)
+
+    if equal is not None:
+        samples = list(samples_in(found, shard="x.tar"))
+        assert [tuple(by_extension) for _, by_extension in samples] == [equal] * len(samples)
+        numbers = [number for _, by_extension in samples for number in by_extension.values()]
+        assert numbers == list(range(len(found)))
+
+
+def test_equal_samples_are_seen() -> None:
+    """Else the property above would test nothing."""
+    members = [(f"d.e/{number:04d}.{name}", b"") for number in range(50) for name in ("jpg", "cls")]
+
+    assert equal_samples(find_members(np.frombuffer(make_tar(members), np.uint8)).members) == ("jpg", "cls")

@@ -111,7 +111,7 @@ def test_layouts_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     single: list[int] = []
     row = decoders.MsgpackDecoder._row
 
-    def counted(*arguments: Any) -> list[Any]:
+    def counted(*arguments: Any) -> tuple[Any, ...]:
         single.append(1)
         return row(*arguments)
 
@@ -414,3 +414,48 @@ def test_memory_is_some_blocks(tmp_path: Path) -> None:
     total, peak = map(int, out.stdout.split())
     assert total == 3 * 16_000
     assert peak < 64 << 20
+
+
+@dataclasses.dataclass
+class RawPhoto:
+    photo: Annotated[memoryview, Extension("jpg")]
+    about: Annotated[dict[str, Any], Extension("json")]
+    label: Annotated[int, Extension("cls")]
+    text: Annotated[str | None, Extension("txt")] = None
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.integers(0, 5), st.sampled_from([512, 3000, 1 << 20]))
+def test_members_by_field_are_what_single_ones_are(layouts: list[int], start: int, block_bytes: int) -> None:
+    """Samples of equal members, and of different ones among them, at any place of a block."""
+    members: list[tuple[str, bytes]] = []
+    for number, layout in enumerate(layouts):
+        about = b'{"n":%d,"x":NaN}' % number if layout == 3 else b'{"n":%d}' % number
+        own = [("jpg", bytes([number]) * (number * 37)), ("json", about), ("cls", b"%d" % number)]
+        own += [("txt", b"text")] if layout == 1 else []
+        members += [(f"{number:03d}.{extension}", data) for extension, data in (own[::-1] if layout == 2 else own)]
+    store, paths = store_of(make_tar(members))
+
+    samples = list(read_samples(store, paths, RawPhoto, start=start, block_bytes=block_bytes))
+
+    assert [sample.label for sample in samples] == list(range(start, len(layouts)))
+    for sample in samples:
+        number = sample.label
+        assert isinstance(sample.photo, memoryview)
+        assert sample.photo.tobytes() == bytes([number]) * (number * 37)
+        assert sample.about["n"] == number
+        assert sample.text == ("text" if layouts[number] == 1 else None)
+
+
+def test_the_sample_that_is_wrong_is_named_among_equal_ones() -> None:
+    """Those before it are handed out."""
+    members = [
+        (f"{number:03d}.{extension}", b"x" if (number, extension) == (7, "cls") else b"1")
+        for number in range(20)
+        for extension in ("jpg", "json", "cls")
+    ]
+    store, paths = store_of(make_tar(members))
+    reader = read_samples(store, paths, RawPhoto)
+
+    assert len(list(islice(reader, 7))) == 7
+    with pytest.raises(ShardError, match="sample '007'"):
+        next(reader)

@@ -6,6 +6,7 @@ the size asked for. An array of a batch is its own: contiguous, writable, and no
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
@@ -24,7 +25,8 @@ _DTYPES: Mapping[str, type[np.generic]] = {"integer": np.int64, "float": np.floa
 _NUMBERS: Mapping[str, set[type]] = {"integer": {int}, "float": {float, int}, "boolean": {bool}}  # what each may hold
 _NUMPY_KINDS: Mapping[str, str] = {"integer": "iu", "float": "fiu", "boolean": "b"}
 _POOLED = 1 << 20  # bytes from which on memory is used again: small arrays come fast from anywhere
-_STACKED = frozenset(("ndarray", "image", *_DTYPES))  # kinds whose values become one array
+_IMAGES_AND_ARRAYS = frozenset(("ndarray", "image"))
+_STACKED = _IMAGES_AND_ARRAYS.union(_DTYPES)  # kinds whose values become one array
 
 
 class Batch(Generic[T]):
@@ -35,13 +37,21 @@ class Batch(Generic[T]):
     or beyond 64 bits, they are a list, as all other fields are. ``dict(batch)`` is the columns by name.
 
     Attributes:
-        fields: Names of the fields, in declared order. A field that is itself called ``fields``, ``keys``, ``samples``
-            or ``sample_type`` is reached by ``batch["fields"]`` alone.
+        fields: Names of the fields, in declared order. A field that is itself called ``fields``, ``keys``, ``samples``,
+            ``lengths`` or ``sample_type`` is reached by ``batch["fields"]`` alone.
         sample_type: Type of the samples.
+        lengths: Where batches are padded: of each array field, how long each array was along its first axis.
+            Shape ``(samples,)``, int64, by name.
     """
 
-    def __init__(self, sample_type: type[T], columns: Mapping[str, Column]) -> None:
+    def __init__(
+        self,
+        sample_type: type[T],
+        columns: Mapping[str, Column],
+        lengths: Mapping[str, NDArray[np.int64]] = MappingProxyType({}),
+    ) -> None:
         self.sample_type = sample_type
+        self.lengths = dict(lengths)
         self._columns = dict(columns)
 
     @property
@@ -79,7 +89,14 @@ def _shape(column: Column) -> str:
 
 
 def read_batches(
-    store: Store, paths: Sequence[str], sample_type: type[T], size: int, *, drop_last: bool = False, start: int = 0
+    store: Store,
+    paths: Sequence[str],
+    sample_type: type[T],
+    size: int,
+    *,
+    drop_last: bool = False,
+    start: int = 0,
+    pad: float | None = None,
 ) -> Iterator[Batch[T]]:
     """Read the samples of some shards in order, ``size`` at a time.
 
@@ -92,6 +109,8 @@ def read_batches(
         size: Samples of a batch, at least 1.
         drop_last: Leave out a last batch of fewer samples.
         start: How many samples at the front of the first shard are passed over.
+        pad: What fills up arrays of unequal shape to the largest of the batch, so that they become one array too;
+            `Batch.lengths` says how long each was. None leaves a list of arrays.
 
     Raises:
         ValueError: ``size`` is less than 1.
@@ -102,20 +121,26 @@ def read_batches(
         raise ValueError(f"a batch has at least one sample, not {size}")
     if sample_type is dict:
         raise SchemaMismatchError("batches need a sample type, whose fields become columns; dict has none")
-    return _batches(store, paths, sample_type, size, drop_last=drop_last, start=start)
+    return _batches(store, paths, sample_type, size, drop_last=drop_last, start=start, pad=pad)
 
 
 def _batches(
-    store: Store, paths: Sequence[str], sample_type: type[T], size: int, *, drop_last: bool, start: int
+    store: Store,
+    paths: Sequence[str],
+    sample_type: type[T],
+    size: int,
+    *,
+    drop_last: bool,
+    start: int,
+    pad: float | None,
 ) -> Iterator[Batch[T]]:
     fields = fields_of(cast(type, sample_type))
     building = [_Builder(field, size) for field in fields]
     filled = 0
 
     def finish() -> Batch[T]:
-        return Batch(
-            sample_type, {field.name: builder.finish() for field, builder in zip(fields, building, strict=True)}
-        )
+        columns = {field.name: builder.finish() for field, builder in zip(fields, building, strict=True)}
+        return Batch(sample_type, columns) if pad is None else _padded(Batch(sample_type, columns), fields, pad)
 
     for columns in read_columns(store, paths, sample_type, start=start):
         taken, count = 0, len(columns[0])
@@ -140,6 +165,42 @@ def batch_of(sample_type: type[T], samples: Sequence[T]) -> Batch[T]:
         builder.add([getattr(sample, field.name) for sample in samples])
         columns[field.name] = builder.finish()
     return Batch(sample_type, columns)
+
+
+def _padded(batch: Batch[T], fields: Sequence[Field], pad: float) -> Batch[T]:
+    """The batch with arrays of unequal shape as one array each; those that differ in dtype or axes stay a list."""
+    columns = {name: batch[name] for name in batch.fields}
+    lengths = {}
+    for field in fields:
+        column = columns[field.name]
+        if field.kind in _IMAGES_AND_ARRAYS:
+            if isinstance(column, list) and _can_be_padded(column):
+                lengths[field.name] = np.array([len(value) for value in column], np.int64)
+                columns[field.name] = _fill_up(column, pad)
+            elif not isinstance(column, list) and column.ndim > 1:
+                lengths[field.name] = np.full(len(column), column.shape[1], np.int64)
+    return Batch(batch.sample_type, columns, lengths)
+
+
+def _can_be_padded(column: list[Any]) -> bool:
+    first = column[0]
+    return (
+        all(isinstance(value, np.ndarray) for value in column)
+        and first.ndim > 0
+        and all(value.ndim == first.ndim and value.dtype == first.dtype for value in column)
+    )
+
+
+def _fill_up(column: list[NDArray[Any]], pad: float) -> NDArray[Any]:
+    shape = tuple(map(max, zip(*(value.shape for value in column), strict=True)))
+    padded = np.full((len(column), *shape), pad, column[0].dtype.newbyteorder("="))
+    if len(shape) == 1:
+        for row, value in zip(padded, column, strict=True):
+            row[: len(value)] = value
+    else:
+        for row, value in zip(padded, column, strict=True):
+            row[tuple(map(slice, value.shape))] = value
+    return padded
 
 
 class _Builder:

@@ -47,7 +47,9 @@ class Block:
         return self.members.buffer.data[start : start + int(self.members.sizes[number])]
 
 
-def read_blocks(stream: Stream, *, shard: str = "", block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
+def read_blocks(
+    stream: Stream, *, shard: str = "", block_bytes: int = BLOCK_BYTES, buffers: Buffers | None = None
+) -> Iterator[Block]:
     """Read a tar in order. The stream is not closed.
 
     Memory is that of two blocks. A sample that is larger than a block gets a block that grows as its bytes come, so
@@ -57,12 +59,13 @@ def read_blocks(stream: Stream, *, shard: str = "", block_bytes: int = BLOCK_BYT
         stream: The tar, not compressed.
         shard: Name or URL, for errors.
         block_bytes: How much is read at a time, at least 512.
+        buffers: Where blocks take their memory from, for one reader of several shards; None for buffers of its own.
 
     Raises:
         ShardError: The bytes are no tar, are damaged, or stop before the end of the tar.
         LimitError: An extended header is larger than 1 MiB.
     """
-    buffers = Buffers()
+    buffers = buffers or Buffers()
     left = np.empty(0, np.uint8)
     position = 0
     finished = False
@@ -76,7 +79,7 @@ def read_blocks(stream: Stream, *, shard: str = "", block_bytes: int = BLOCK_BYT
         members, finished = found.members, found.finished
         count = len(members) if finished else before_last_sample(members)
         if count:
-            yield Block(shard, position, members.first(count))
+            yield Block(shard, position, members if count == len(members) else members.first(count))
         if at_end and not finished:
             raise _cut_short(buffer, shard=shard, position=position)
         begin = int(members.starts[count]) if count < len(members) else found.end

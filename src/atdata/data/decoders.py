@@ -28,7 +28,8 @@ S = TypeVar("S")
 
 _Part: TypeAlias = tuple[NDArray[np.int64], list[Column]]  # some samples of a block, by number, and their fields
 
-_MIN_ROWS = 32  # samples of one layout in a block from which on columns are faster than one by one
+_MIN_EQUAL = 6  # samples from which on columns are faster than one by one where all have one layout
+_MIN_ROWS = 32  # the same where they have several, or go the walk
 _MAX_LAYOUTS = 8  # layouts that are remembered, the one learnt last first
 
 
@@ -134,10 +135,12 @@ class MsgpackDecoder:
         numbers = msgpack_members(block.members, shard=block.shard)[skip:]
         starts = block.members.headers[numbers] + BLOCK
         sizes = block.members.sizes[numbers]
+        columns = self._of_one_layout(block, starts, sizes) if len(numbers) >= _MIN_EQUAL else None
+        if columns is not None:
+            return Decoded(columns)
         if len(numbers) >= _MIN_ROWS:
-            columns = self._of_one_layout(block, starts, sizes)
             # Texts and numbers of many lengths become Python's objects fastest by msgspec, one sample after another.
-            if columns is None and (self._arrays or not one_by_one):
+            if self._arrays or not one_by_one:
                 columns = walk_columns(block.members.buffer, starts, sizes, self._fields, memory=self._buffers)
             if columns is not None:
                 return Decoded(columns)

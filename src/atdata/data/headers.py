@@ -115,18 +115,13 @@ def plain_members(buffer: NDArray[np.uint8]) -> tuple[Members, int, bool]:
         The members, where they end, and whether the buffer ends there or in the midst of another plain member.
     """
     rows = buffer[: len(buffer) // BLOCK * BLOCK].reshape(-1, BLOCK)
-    magic = rows.view(np.uint64)[:, 256 // 8]
-    candidates = np.flatnonzero((magic == _USTAR) | (magic == _GNU))
+    candidates = np.flatnonzero(has_magic(rows))
     if len(candidates) == 0 or candidates[0] != 0:
         nothing = candidates[:0]
         return _members(buffer, nothing, nothing, nothing), 0, len(rows) == 0
     headers = rows[candidates]
-    sizes, plain = _sizes(headers)
-    types = headers[:, 156]
-    is_file = types == ord("0")
-    is_pax = types == ord("x")
-    plain &= (is_file | is_pax) & (headers[:, 345] == 0)  # no prefix to the name
-    plain &= _checksums_agree(headers)
+    sizes, plain, is_file, is_pax = plain_headers(headers)
+    plain &= is_file | is_pax
     plain[is_pax] &= _only_mtime(rows, candidates[is_pax], sizes[is_pax])
     plain[1:] &= ~(is_pax[1:] & is_pax[:-1])
     # A candidate may be the content of a member, a tar in a tar: each has to stand where the one before it ends.
@@ -138,6 +133,27 @@ def plain_members(buffer: NDArray[np.uint8]) -> tuple[Members, int, bool]:
     starts = candidates[np.where((files > 0) & is_pax[files - 1], files - 1, files)]
     end = int(following[files[-1]]) * BLOCK if len(files) else 0
     return _members(buffer, starts, candidates[files], sizes[files]), end, exhausted
+
+
+def plain_headers(
+    headers: NDArray[np.uint8],
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Size, whether it is well formed and right by its checksum, whether it is a file's, and whether a PAX header.
+
+    Args:
+        headers: Header blocks that have a magic. Shape ``(n, 512)``.
+    """
+    sizes, plain = _sizes(headers)
+    plain &= (headers[:, 345] == 0) & _checksums_agree(headers)  # no prefix to the name
+    types = headers[:, 156]
+    return sizes, plain, types == ord("0"), types == ord("x")
+
+
+def has_magic(headers: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which blocks may be ustar or GNU headers. Shape ``(n, 512)``, aligned."""
+    magic = headers.view(np.uint64)[:, 256 // 8]
+    found: NDArray[np.bool_] = (magic == _USTAR) | (magic == _GNU)
+    return found
 
 
 def _walk_on(plain: Members, end: int, *, shard: str, position: int, at_end: bool) -> Found:
@@ -232,7 +248,7 @@ def _byte_sums(headers: NDArray[np.uint8]) -> NDArray[np.int64]:
     """The sum of the bytes of each header. They mostly differ in name and size alone: what is equal is summed once."""
     words = headers.view(np.uint64)
     differing = np.flatnonzero((words != words[0]).any(0))
-    others = words.take(differing, 1).view(np.uint8).sum(1, dtype=np.int64)
+    others: NDArray[np.int64] = words.take(differing, 1).view(np.uint8).sum(1, dtype=np.int64)
     return others + (headers[0].sum(dtype=np.int64) - others[0])
 
 

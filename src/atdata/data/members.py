@@ -45,7 +45,7 @@ def samples_in(members: Members, *, shard: str) -> Iterator[tuple[str, dict[str,
 def equal_samples(members: Members) -> tuple[str, ...] | None:
     """The extensions of the samples where all of them have the same ones in the same order, and keys of one length.
 
-    Then member ``i`` belongs to sample ``i // len(extensions)``. None where that is not so, or not seen at once, without
+    Then member ``i`` belongs to sample ``i // len(extensions)``. None where that is not so, or cannot be seen without
     looking at single names.
     """
     first = _first_sample(members)

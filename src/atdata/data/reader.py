@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from atdata.data.blocks import BLOCK_BYTES, Block, read_blocks
+from atdata.data.buffers import Buffers
 from atdata.data.columns import Column
 from atdata.data.compression import decompressed
 from atdata.data.decoders import Decoded, decoder_of, untyped_sample
@@ -104,9 +105,10 @@ def _decoded(
 ) -> Iterator[Decoded]:
     """Blocks of one or more samples; the error of one that does not decode comes after those before it."""
     decoder = decoder_of(sample_type)
+    buffers = Buffers()  # of all shards: fresh memory for each would cost more than reading it
     for number, path in enumerate(paths):
         skip = start if number == 0 else 0
-        for block in shard_blocks(store, path, block_bytes=block_bytes):
+        for block in shard_blocks(store, path, block_bytes=block_bytes, buffers=buffers):
             if skip and skip >= (count := decoder.count(block)):
                 skip -= count
                 continue
@@ -120,18 +122,21 @@ def _decoded(
                 raise error
 
 
-def shard_blocks(store: Store, path: str, *, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
+def shard_blocks(
+    store: Store, path: str, *, block_bytes: int = BLOCK_BYTES, buffers: Buffers | None = None
+) -> Iterator[Block]:
     """The blocks of one shard, decompressed where its name says so. Closing the iterator closes the stream."""
     with closing(decompressed(store.open(path), path)) as stream:
-        yield from read_blocks(stream, shard=path, block_bytes=block_bytes)
+        yield from read_blocks(stream, shard=path, block_bytes=block_bytes, buffers=buffers)
 
 
 def _records(
     store: Store, paths: Sequence[str], start: int, block_bytes: int
 ) -> Iterator[tuple[str, dict[str, memoryview], str]]:
+    buffers = Buffers()
     for number, path in enumerate(paths):
         skip = start if number == 0 else 0
-        for block in shard_blocks(store, path, block_bytes=block_bytes):
+        for block in shard_blocks(store, path, block_bytes=block_bytes, buffers=buffers):
             for key, by_extension in samples_in(block.members, shard=path):
                 if skip:
                     skip -= 1
