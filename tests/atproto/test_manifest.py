@@ -4,8 +4,11 @@ import gzip
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from atdata.atproto.manifest import decode_part, encode_part, spread
+from atdata.atproto.json_objects import read_shard
+from atdata.atproto.manifest import decode_lines, decode_part, encode_part, spread
 from atdata.atproto.records import DatasetRecord, now, write_value
 from atdata.errors import (
     InvalidRecordError,
@@ -45,9 +48,58 @@ def test_100_000_shards_fit_into_a_record() -> None:
     fitting = spread(record, uri=parse_at_uri("at://did:web:localhost/app.bsky.atdata.dataset/large"))
 
     write_value(fitting.record)
-    assert [part.shards for part in fitting.record.manifest] == [20_000] * 5
-    assert max(map(len, fitting.parts)) < 5 << 20
+    assert [part.shards for part in fitting.record.manifest] == [10_000] * 10
+    assert max(map(len, fitting.parts)) < 1 << 20
     assert [part.blob and part.blob.size for part in fitting.record.manifest] == [len(part) for part in fitting.parts]
+
+
+counts = st.integers(0, 2**53 - 1)
+cids = st.binary(min_size=32, max_size=32).map(raw_cid)
+shard_values = st.builds(Shard, *(st.none() | kind for kind in (cids, counts, counts, cids)))
+
+
+@given(st.lists(shard_values, max_size=5))
+def test_all_that_may_be_said_of_shards_comes_back(shards: list[Shard]) -> None:
+    """Whatever of their facts is known."""
+    assert decode_part(encode_part(shards), path="manifest[0]") == shards
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"cid": "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy", "new": [{}, null], "bytes": 3}',
+        b'  {"samples":3 , "bytes" : 12}  ',
+        b'{"samples": 1, "samples": 2}',
+        b'{"index": "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"}\r',
+        b"{}",
+    ],
+)
+def test_unknown_keys_and_other_spellings_are_read(line: bytes) -> None:
+    """As a lexicon and JSON read them, one by one."""
+    value = json.loads(line)
+
+    assert decode_lines(line + b"\n" + line, path="") == [read_shard(value)] * 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"samples": -1}',
+        b'{"samples": 9007199254740992}',
+        b'{"bytes": "12"}',
+        b'{"bytes": true}',
+        b'{"cid": null}',
+        b'{"cid": 7}',
+        b"",
+        b'{"samples": 1} {"samples": 2}',
+        b'{"samples":',
+        b"\xff",
+    ],
+)
+def test_a_wrong_line_is_named(line: bytes) -> None:
+    """Between right ones, and whatever is wrong with it."""
+    with pytest.raises(InvalidRecordError, match="line 2"):
+        decode_lines(b"\n".join([b"{}", line, b"{}"]), path="file")
 
 
 @pytest.mark.parametrize(

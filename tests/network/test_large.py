@@ -69,7 +69,7 @@ def test_100_000_shards_at_urls(account: Client, file_server: str, tmp_path: Pat
 
     value = account.get_record(parse_at_uri(first)).value
     assert value["size"] == {"samples": 99_999_001, "bytes": sum(s.bytes or 0 for s in facts), "shards": 100_000}
-    assert [part["shards"] for part in value["manifest"]] == [20_000] * 5
+    assert [part["shards"] for part in value["manifest"]] == [10_000] * 10
     dataset = load(first, Word)
     assert len(dataset) == 99_999_001
     assert dataset[-1] == Word("the last")
@@ -80,7 +80,7 @@ def test_100_000_shards_at_urls(account: Client, file_server: str, tmp_path: Pat
     newer, older = DatasetLoader().list_versions(first)
     assert (newer.uri, newer.changes) == (second, ("splits", "1 shard added", "1 shard removed"))
     assert older.uri == first
-    assert len(publisher.delete_dataset(first).blobs) == 1  # the other four manifest files are the second version's too
+    assert len(publisher.delete_dataset(first).blobs) == 1  # the other nine manifest files are the second version's too
     assert load(second, Word)[-1] == Word("the last")
 
 

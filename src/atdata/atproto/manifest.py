@@ -30,7 +30,9 @@ from atdata.storage.union import Blob, BlobStorage
 from atdata.storage.url import MAX_SHARDS
 from atdata.syntax import AtUri, Did, Handle, RecordKey, family, new_tid, parse_cid, parse_nsid, raw_cid
 
-PART_SHARDS = 20_000  # lines of one manifest part, which makes it about 2 MB: below the 5 MiB of a PDS's blobs
+PART_SHARDS = (
+    10_000  # lines of one manifest part, which makes it about 0.8 MB: below the 1 MiB of the smallest blob limit in use
+)
 PART_LIMIT = 64 << 20  # bytes of one part, gzipped or not, that are read
 MANIFEST_TYPE = "application/gzip"
 _MAX_LINE = 4096  # bytes; ours have up to 200
