@@ -11,7 +11,7 @@ import operator
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, SupportsIndex, TypeVar, get_origin, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_origin, overload
 
 from atdata.data.sample import (
     MsgpackRawSample,
@@ -165,7 +165,8 @@ class Dataset(Generic[T]):
         from atdata.data.view import View
 
         chosen: Any = self.sample_type if "__orig_class__" in vars(self) else dict
-        return View(get_origin(chosen) or chosen, chosen)
+        self._seen_as = View(get_origin(chosen) or chosen, chosen)
+        return self._seen_as
 
     def _place(self) -> "tuple[View[T], Selection]":
         return self._view, self._selection
@@ -373,15 +374,16 @@ class Dataset(Generic[T]):
             IndexError: There are not so many samples.
         """
         selection = self._selection
-        if isinstance(i, SupportsIndex) and getattr(i, "ndim", 0) == 0:
-            view = self._view
-            number, place = selection.locate(operator.index(i))
-            return view.seen(selection.shards.access(number).sample(place, view.stored_type))
         if isinstance(i, slice):
             return self.take(range(*i.indices(selection.total())))
-        if isinstance(i, str | bytes) or not isinstance(i, Iterable):
-            raise TypeError(f"samples have numbers; {i!r} is none")
-        return self.take(i)
+        try:
+            number, place = selection.locate(operator.index(i))  # type: ignore[arg-type]  # else a TypeError
+        except TypeError:
+            if isinstance(i, str | bytes) or not isinstance(i, Iterable):
+                raise TypeError(f"samples have numbers; {i!r} is none") from None
+            return self.take(i)
+        view = self._view
+        return view.seen(selection.shards.access(number).sample(place, view.stored_type))
 
     def state_dict(self) -> dict[str, Any]:
         """Where the latest iteration in order stands, as a few numbers and the fingerprint of the dataset.

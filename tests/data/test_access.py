@@ -240,3 +240,16 @@ def test_a_bad_sample_harms_no_other() -> None:
     assert [access.sample(i, Sample).label for i in (0, 2)] == [0, 2]
     with pytest.raises(ShardError, match="'000001'"):
         access.sample(1, Sample)
+
+
+def test_equal_and_unequal_sizes_of_a_file(tmp_path: Path) -> None:
+    """A file read as memory: many small samples of one size, of several, and large ones."""
+    for name, shapes in (("equal", [(3,)]), ("unequal", [(3,), (700,)]), ("large", [(5000,), (9000,)])):
+        with ShardWriter(tmp_path / name) as writer:
+            for number in range(40):
+                writer.write(Sample(np.full(shapes[number % len(shapes)], number, np.float64), number))
+        access = ShardAccess(FileStore(), str(tmp_path / name))
+        for mapped in (True, False):
+            for numbers in ([0, 1, 2, 39], list(range(1, 40, 2)), list(range(40))):
+                found = access.samples(np.array(numbers), Sample, mapped=mapped)
+                assert [(sample.label, set(sample.image.tolist())) for sample in found] == [(n, {n}) for n in numbers]

@@ -110,9 +110,9 @@ def test_many_samples_lie_where_one_does(counts: list[int], data: st.DataObject)
     shards, total = known(counts), sum(counts)
     ids = data.draw(st.lists(st.integers(-total, total - 1), max_size=9) if total else st.just([]))
 
-    numbers, places = shards.locate_all(np.array(ids, np.int64))
+    numbers, places = shards.locate_all(shards.counted(np.array(ids, np.int64)))
 
     assert list(zip(numbers.tolist(), places.tolist(), strict=True)) == [shards.locate(i) for i in ids]
     for wrong in (total, -total - 1):
         with pytest.raises(IndexError, match=f"of {total:,} samples"):
-            shards.locate_all(np.array([*ids, wrong]))
+            shards.counted(np.array([*ids, wrong]))

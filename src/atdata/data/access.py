@@ -7,12 +7,13 @@ come from `atdata.data.ranges`; samples of many shards at once are `atdata.data.
 `atdata.data.reader`.
 """
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import IO, Any, TypeVar
-from zlib import adler32, crc32
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,10 @@ from atdata.data.decoders import Decoder, MsgpackDecoder, decoder_of, untyped_sa
 from atdata.data.headers import find_members
 from atdata.data.index import CountedKeys, counted_key, read_index
 from atdata.data.members import samples_in
-from atdata.data.ranges import Blocks, CheckedRanges, Ranges, StoreRanges
+from atdata.data.memory import Memory
+from atdata.data.ranges import CheckedRanges, Ranges, StoreRanges
 from atdata.data.reader import constructor, shard_blocks
+from atdata.data.spans import plain_payload
 from atdata.data.tar import BLOCK, padding
 from atdata.errors import IntegrityError, ShardError
 from atdata.storage.base import Shard, Store, Verifying
@@ -34,7 +37,23 @@ from atdata.storage.file import FileStore
 T = TypeVar("T")
 
 _COPIED = 1 << 20  # bytes that are unpacked at a time
-_ADLER = 65521  # RFC 1950; the low half of an Adler-32 is 1 + the sum of all bytes, modulo this prime
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spans:
+    """Where some samples lie.
+
+    Attributes:
+        starts: Where the first header of each stands. Shape ``(n,)``, int64, bytes from the start of the tar.
+        stops: Where each one's last member ends, with its padding. Shape ``(n,)``, int64.
+        size: Bytes of all of them.
+        shard: The number in their keys, where those are the counted ones.
+    """
+
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+    size: int
+    shard: int | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,6 +108,14 @@ class Decoders:
             found = self._known[sample_type] = decoder_of(sample_type), constructor(sample_type)
         return found
 
+    def samples(self, block: Block, sample_type: type[T]) -> list[T]:
+        """The samples of a block, of a dataclass. Raises as `atdata.data.reader.read_samples` does."""
+        decoder, construct = self.of(sample_type)
+        decoded = decoder.decode(block)
+        if decoded.error is not None:
+            raise decoded.error
+        return list(map(construct, *map(rows_of, decoded.columns)))
+
 
 class ShardAccess:
     """The samples of one shard by number.
@@ -101,7 +128,7 @@ class ShardAccess:
         facts: What a record says of it. Another index than the one that it names is refused, and then every block
             that is read is checked against its digest in the index.
         decoders: Shared with other shards of the dataset.
-        blocks: Shared with other shards of the dataset.
+        memory: Shared with other shards of the dataset.
     """
 
     def __init__(
@@ -111,13 +138,14 @@ class ShardAccess:
         *,
         facts: Shard | None = None,
         decoders: Decoders | None = None,
-        blocks: Blocks | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self._store = store
         self._path = path
         self._facts = facts or Shard()
         self._decoders = decoders or Decoders()
-        self._blocks = blocks or Blocks()
+        self._memory = memory or Memory()
+        self._process = os.getpid()
         self._lock = threading.Lock()
         self._found: tuple[Places, Ranges] | None = None
         self._unpacked: IO[bytes] | None = None
@@ -168,24 +196,40 @@ class ShardAccess:
         ranges.readinto(data, start)
         if sample_type is not dict:
             decoder, construct = self._decoders.of(sample_type)
-            payload = _plain_payload(data, places, i) if isinstance(decoder, MsgpackDecoder) else None
-            values = decoder.values(payload) if payload is not None else None  # type: ignore[attr-defined]
-            if values is not None:
-                sample: T = construct(*values)
-                return sample
+            plain = plain_payload(data) if isinstance(decoder, MsgpackDecoder) else None
+            if plain is not None and places.says(i, plain[0].decode("utf-8", "surrogateescape")):
+                values = decoder.values(plain[1])  # type: ignore[attr-defined]  # it is a MsgpackDecoder
+                if values is not None:
+                    sample: T = construct(*values)
+                    return sample
         [sample] = self._decode(np.frombuffer(data, np.uint8), [i], sample_type)
         return sample
 
-    def samples(self, numbers: NDArray[np.int64], sample_type: type[T]) -> list[T]:
-        """Read several samples of increasing numbers, each once. Raises as `sample` does."""
+    def samples(self, numbers: NDArray[np.int64], sample_type: type[T], *, mapped: bool = True) -> list[T]:
+        """Read several samples of increasing numbers, each once. Raises as `sample` does.
+
+        Args:
+            mapped: A file may be read as memory, which counts as memory of this process for as long as it is open.
+        """
         if not len(numbers):
             return []
-        places, ranges = self._find()
+        spans = self.spans(numbers)
+        data = self._memory.empty(spans.size)
+        self.fill(data, spans, mapped=mapped)
+        return self._decode(data, numbers.tolist(), sample_type)
+
+    def spans(self, numbers: NDArray[np.int64]) -> "Spans":
+        """Where samples of increasing numbers lie. Raises as `places` does, and IndexError where one is not there."""
+        places = self._find()[0]
         if not 0 <= numbers[0] <= numbers[-1] < len(places):
-            raise IndexError(f"{self._path}: there is no sample {numbers[-1]} among {len(places):,}")
+            raise IndexError(f"{self._path}: there is no sample {numbers[-1]:,} among {len(places):,}")
         starts = places.starts[numbers].astype(np.int64) * BLOCK
         stops = places.stops[numbers].astype(np.int64) * BLOCK
-        return self._decode(ranges.read(starts, stops), numbers.tolist(), sample_type)
+        return Spans(starts, stops, int((stops - starts).sum()), places.shard)
+
+    def fill(self, target: NDArray[np.uint8], spans: "Spans", *, mapped: bool) -> None:
+        """Fill memory of ``spans.size`` bytes with what lies there, checked against digests that are known."""
+        self._find()[1].fill(target, spans.starts, spans.stops, mapped=mapped)
 
     def close(self) -> None:
         """Let go of the file, and of the temporary one if there is one. The next call opens it again."""
@@ -198,6 +242,8 @@ class ShardAccess:
 
     def _find(self) -> tuple[Places, Ranges]:
         if self._found is None:
+            if self._process != os.getpid():  # after a fork the lock may be held by a thread that is not here
+                self._process, self._lock = os.getpid(), threading.Lock()
             with self._lock:
                 if self._found is None:
                     found = self._locate()
@@ -224,11 +270,11 @@ class ShardAccess:
         if expected is not None and (index is None or index.cid != expected):
             there = "the shard has no index" if index is None else f"the index is {index.cid}"
             raise IntegrityError(f"{there}; its record names {expected}", shard=self._path)
-        ranges: Ranges = StoreRanges(store, path)
+        ranges: Ranges = StoreRanges(store, path, memory=self._memory)
         if index is None:
             return _scanned(store, path), ranges
         if expected is not None:
-            ranges = CheckedRanges(ranges, index, self._blocks, shard=self._path)
+            ranges = CheckedRanges(ranges, index, memory=self._memory, shard=self._path)
         return _places(index.keys, index.offsets[:-1], index.offsets[1:]), ranges
 
     def _decode(self, data: NDArray[np.uint8], numbers: list[int], sample_type: type[T]) -> list[T]:
@@ -253,37 +299,11 @@ class ShardAccess:
                 untyped_sample(key, {name: block.payload(number) for name, number in members.items()}, shard=shard)  # type: ignore[misc]  # T is dict
                 for key, members in samples
             ]
-        decoder, construct = self._decoders.of(sample_type)
-        decoded = decoder.decode(block)
-        if decoded.error is not None:
-            raise decoded.error
-        return list(map(construct, *map(rows_of, decoded.columns)))
+        return self._decoders.samples(block, sample_type)
 
     def _one_by_one(self, numbers: list[int], sample_type: type[T]) -> list[T]:
         """What together is odd: two samples of one key that now are neighbours, or one that is not in its place."""
         return [self.sample(number, sample_type) for number in numbers]
-
-
-def _plain_payload(data: memoryview, places: Places, i: int) -> memoryview | None:
-    """What one plain ``.msgpack`` member holds whose header is right and whose key is that of sample ``i``; else None.
-
-    The common case without numpy, whose calls cost more than a small sample.
-    """
-    header = data[:BLOCK].tobytes()
-    try:
-        size, stated = int(header[124:135], 8), int(header[148:154], 8)
-    except ValueError:
-        return None
-    end = BLOCK + size
-    if header[156:157] != b"0" or header[257:262] != b"ustar" or header[345] or end + padding(size) != len(data):
-        return None
-    total = stated - 8 * ord(" ") + sum(header[148:156])
-    if adler32(header) & 0xFFFF != (1 + total) % _ADLER:
-        return None
-    key, dot, rest = header[:100].partition(b".")
-    if rest.rstrip(b"\0") != b"msgpack" or not dot or b"/" in rest or key[:2] == b"__":
-        return None
-    return data[BLOCK:end] if places.says(i, key.decode("utf-8", "surrogateescape")) else None
 
 
 def _rebuild(store: Store, path: str, facts: Shard) -> ShardAccess:

@@ -1,8 +1,8 @@
 """Iterating over a dataset itself, in order: samples or batches, from where an earlier iteration stopped.
 
 A whole dataset is read shard by shard, and `AllIteration` counts shards and samples, so that a resume goes to its shard
-without knowing those before. A choice of samples, or the part of a rank, is an order like any other: `ChosenIteration`, over
-`atdata.data.pipeline`.
+without knowing those before. A choice of samples, or the part of a rank, is an order like any other:
+`ChosenIteration`, over `atdata.data.pipeline`.
 """
 
 import copy

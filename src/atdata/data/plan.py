@@ -85,7 +85,7 @@ class Plan:
         sample_bytes = shards.sample_bytes() if self.order.total else 1.0
 
         def read(ids: Any) -> list[Any]:
-            return self.view.taken(shards, self.selection.stored(ids))
+            return self.view.taken(shards, self.selection.stored(ids), mapped=False)
 
         ahead = not shards.are_local()
         return taken(self.order, self.part.positions(), read, sample_bytes=sample_bytes, ahead=ahead)

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from atdata.data.shards import Shards
+from atdata.data.shards import Shards, counted_from_start
 
 Numbers = NDArray[np.int64]
 Chosen: TypeAlias = "range | slice | Iterable[int] | NDArray[Any]"
@@ -71,12 +71,8 @@ class Selection:
             IndexError: There are not so many.
         """
         if self.chosen is None:
-            return ids  # the shards look at them
-        total = len(self.chosen)
-        wrong = (ids < -total) | (ids >= total)
-        if wrong.any():
-            raise IndexError(f"sample {ids[wrong.argmax()]:,} of a dataset of {total:,} samples")
-        ids = np.where(ids < 0, ids + total, ids)
+            return ids  # as the shards count them
+        ids = counted_from_start(ids, len(self.chosen))
         if isinstance(self.chosen, range):
             return self.chosen.start + ids * self.chosen.step
         return self.chosen[ids]
@@ -95,7 +91,7 @@ class Selection:
         elif isinstance(chosen, range) and all(0 <= end < total for end in (*chosen[:1], *chosen[-1:])):
             inside = chosen
         else:
-            inside = Selection(self.shards, range(total)).stored(numbers_in(chosen))
+            inside = counted_from_start(numbers_in(chosen), total)
         if isinstance(inside, range):
             whole = range(total) if self.chosen is None else self.chosen
             if isinstance(whole, range):

@@ -21,9 +21,9 @@ from atdata.storage.base import Shard, Store
 
 if TYPE_CHECKING:
     from atdata.data.access import Decoders, ShardAccess
-    from atdata.data.ranges import Blocks
+    from atdata.data.memory import Memory
 
-_MAX_FILES = 256  # kept open at a time, a quarter of what a process mostly may open
+_MAX_FILES = 128  # kept open at a time, two descriptors each: a quarter of what a process mostly may open
 _MOST_ASKED = 4096  # shards elsewhere whose ends are read to find out whether they have an index
 _ASKED_AT_ONCE = 16
 _MAX_PLACES = 16 << 20  # samples whose places are kept, of 4 to 8 bytes each
@@ -60,6 +60,8 @@ class Shards:
     def _begin(self) -> None:
         self._counts: dict[int, int] = {}
         self._borders: list[int] | None = None
+        self._borders_array: NDArray[np.int64] | None = None
+        self._local: bool | None = None
         self._open_nothing()
 
     def _open_nothing(self) -> None:
@@ -67,7 +69,25 @@ class Shards:
         self._lock = threading.Lock()
         self._known: OrderedDict[int, ShardAccess] = OrderedDict()
         self._files: OrderedDict[int, None] = OrderedDict()
-        self._shared: tuple[Decoders, Blocks] | None = None
+        self._shared: tuple[Decoders, Memory] | None = None
+
+    @property
+    def decoders(self) -> "Decoders":
+        """What decodes samples read by number."""
+        return self._in_common()[0]
+
+    @property
+    def memory(self) -> "Memory":
+        """What reading by number keeps in memory."""
+        return self._in_common()[1]
+
+    def _in_common(self) -> "tuple[Decoders, Memory]":
+        if self._shared is None:
+            from atdata.data.access import Decoders
+            from atdata.data.memory import Memory
+
+            self._shared = Decoders(), Memory()
+        return self._shared
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("store", "paths", "facts", "_typed")}
@@ -185,23 +205,28 @@ class Shards:
             i -= count
         return None
 
-    def locate_all(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The shards in which samples lie, and their numbers there.
+    def counted(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Numbers of samples, those from the end counted from the start.
 
         Raises:
-            IndexError: There are not so many samples, from either end.
+            IndexError: There are not so many samples.
         """
-        borders = np.array(self.borders(), np.int64)
-        total = borders[-1]
-        wrong = (ids < -total) | (ids >= total)
-        if wrong.any():
-            raise IndexError(f"sample {ids[wrong.argmax()]:,} of a dataset of {total:,} samples")
-        ids = np.where(ids < 0, ids + total, ids)
-        numbers = np.searchsorted(borders, ids, side="right") - 1
-        return numbers, ids - borders[numbers]
+        return counted_from_start(ids, self.borders()[-1])
+
+    def locate_all(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The shards in which samples lie that are there, and their numbers there."""
+        if self._borders_array is None:
+            self._borders_array = np.array(self.borders(), np.int64)
+        numbers = np.searchsorted(self._borders_array, ids, side="right") - 1
+        return numbers, ids - self._borders_array[numbers]
 
     def access(self, number: int) -> "ShardAccess":
         """Random access to one shard. What is known of those used last is kept, and fewer of them are kept open."""
+        try:
+            self._files.move_to_end(number)
+            return self._known[number]
+        except KeyError:
+            pass
         if self._process != os.getpid():  # after a fork a lock may be held by a thread that is not here
             self._open_nothing()
         with self._lock:
@@ -216,17 +241,16 @@ class Shards:
             return access
 
     def _access(self, number: int) -> "ShardAccess":
-        from atdata.data.access import Decoders, ShardAccess  # here, since most programs read in order alone
-        from atdata.data.ranges import Blocks
+        from atdata.data.access import ShardAccess  # here, since most programs read in order alone
 
-        decoders, blocks = self._shared = self._shared or (Decoders(), Blocks())
+        decoders, memory = self._in_common()
         facts = self.facts[number] if self.facts is not None else None
         kept = sum(access.kept for access in self._known.values()) if len(self._known) % 64 == 63 else 0
         while kept > _MAX_PLACES and len(self._known) > 1:
             oldest, access = self._known.popitem(last=False)
             self._files.pop(oldest, None)
             kept -= access.kept
-        return ShardAccess(self.store, self.paths[number], facts=facts, decoders=decoders, blocks=blocks)
+        return ShardAccess(self.store, self.paths[number], facts=facts, decoders=decoders, memory=memory)
 
     def fingerprint(self) -> str:
         """What tells this dataset from another (`atdata.data.order.fingerprint`). Looks at the size of local files."""
@@ -246,7 +270,9 @@ class Shards:
 
     def are_local(self) -> bool:
         """Whether all shards are files of this machine."""
-        return all(map(self.is_local, range(len(self.paths))))
+        if self._local is None:
+            self._local = all(map(self.is_local, range(len(self.paths))))
+        return self._local
 
     def part(self, worker: int, workers: int) -> "Shards":
         """The shards of one of several workers, round robin."""
@@ -260,3 +286,15 @@ class Shards:
             position.sample = count
             position.next_shard()
             position.sample = over
+
+
+def counted_from_start(ids: NDArray[np.int64], total: int) -> NDArray[np.int64]:
+    """Numbers of samples, those that count from the end counted from the start.
+
+    Raises:
+        IndexError: There are not so many samples.
+    """
+    if len(ids) and (ids.min() < -total or ids.max() >= total):
+        wrong = (ids < -total) | (ids >= total)
+        raise IndexError(f"sample {ids[wrong.argmax()]:,} of a dataset of {total:,} samples")
+    return np.where(ids < 0, ids + total, ids)

@@ -6,16 +6,20 @@ otherwise so many that calls are few and memory is bounded. From afar, the next 
 out.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from itertools import chain, pairwise
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from atdata.data.blocks import Block
 from atdata.data.orders import Order
 from atdata.data.ranges import at_once
 from atdata.data.shards import Shards
+from atdata.data.spans import are_counted, members_at
+from atdata.errors import AtdataError
 
 T = TypeVar("T")
 
@@ -27,32 +31,62 @@ _CHUNK_BYTES = 16 << 20
 Numbers = NDArray[np.int64]
 
 
-def take(shards: Shards, ids: Numbers, sample_type: type[T]) -> list[T]:
+def take(shards: Shards, ids: Numbers, sample_type: type[T], *, mapped: bool = True) -> list[T]:
     """Read samples by their numbers, in the order given; a number may come more than once.
+
+    Args:
+        mapped: Files may be read as memory, which counts as memory of this process: not for whole datasets.
 
     Raises:
         IndexError: A sample is not there, from either end.
         Whatever `atdata.data.access.ShardAccess.sample` raises.
     """
-    numbers, places = shards.locate_all(ids)
-    # The samples of one shard together, as they stand in it.
-    order = np.lexsort((places, numbers))
-    borders = np.flatnonzero(np.diff(numbers[order], prepend=-1))
-    groups = [(int(numbers[group[0]]), group) for group in np.split(order, borders[1:]) if len(group)]
+    if not len(ids):
+        return []
+    # Increasing, so the samples of one shard come together, as they stand in it, and each once.
+    wanted, back = np.unique(shards.counted(ids), return_inverse=True)
+    numbers, places = shards.locate_all(wanted)
+    borders = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
+    groups = [(int(numbers[first]), places[first:last]) for first, last in pairwise(borders)]
+    found = _together(shards, groups, sample_type, mapped=mapped) if shards.are_local() else None
+    if found is None:
+        calls = [partial(_read, shards, number, inside, sample_type, mapped) for number, inside in groups]
+        lists = at_once(calls, 1 if shards.are_local() else SHARDS_AT_ONCE)
+        found = list(chain.from_iterable(lists))
+    return list(map(found.__getitem__, back.tolist()))
 
-    def read(number: int, group: Numbers) -> list[T]:
-        wanted = places[group]
-        first = np.diff(wanted, prepend=-1) > 0
-        found = shards.access(number).samples(wanted[first], sample_type)
-        return found if len(found) == len(group) else [found[i] for i in (np.cumsum(first) - 1).tolist()]
 
-    calls = [partial(read, number, group) for number, group in groups]
-    near = all(shards.is_local(number) for number, _ in groups)
-    samples: list[Any] = [None] * len(ids)
-    for (_, group), found in zip(groups, at_once(calls, 1 if near else SHARDS_AT_ONCE), strict=True):
-        for place, sample in zip(group.tolist(), found, strict=True):
-            samples[place] = sample
-    return samples
+def _read(shards: Shards, number: int, places: Numbers, sample_type: type[T], mapped: bool) -> list[T]:
+    return shards.access(number).samples(places, sample_type, mapped=mapped)
+
+
+def _together(
+    shards: Shards, groups: Sequence[tuple[int, Numbers]], sample_type: type[T], *, mapped: bool
+) -> list[T] | None:
+    """The samples of several files decoded as one block, which costs little for each file.
+
+    None where that is not possible, or any of them is odd or wrong: each shard alone will say what it is.
+    """
+    if sample_type is dict:
+        return None
+    accesses = [shards.access(number) for number, _ in groups]
+    spans = [access.spans(places) for access, (_, places) in zip(accesses, groups, strict=True)]
+    if any(span.shard is None for span in spans):
+        return None
+    data = shards.memory.empty(sum(span.size for span in spans))
+    place = 0
+    for access, span in zip(accesses, spans, strict=True):
+        access.fill(data[place : place + span.size], span, mapped=mapped)
+        place += span.size
+    sizes = np.concatenate([span.stops - span.starts for span in spans])
+    members = members_at(data, np.concatenate(([0], np.cumsum(sizes))))
+    names = np.repeat([span.shard or 0 for span in spans], [len(places) for _, places in groups])
+    if members is None or not are_counted(members, names, np.concatenate([places for _, places in groups])):
+        return None
+    try:
+        return shards.decoders.samples(Block("", 0, members), sample_type)
+    except AtdataError:
+        return None
 
 
 def taken(

@@ -43,11 +43,11 @@ class View(Generic[T]):
         sample: T = reduce(lambda before, step: step(before), self.steps, stored)
         return sample
 
-    def taken(self, shards: Shards, ids: NDArray[np.int64]) -> list[T]:
+    def taken(self, shards: Shards, ids: NDArray[np.int64], *, mapped: bool = True) -> list[T]:
         """Samples by their numbers; see `atdata.data.take.take`."""
         from atdata.data.take import take
 
-        samples: Iterator[Any] = iter(take(shards, ids, self.stored_type))
+        samples: Iterator[Any] = iter(take(shards, ids, self.stored_type, mapped=mapped))
         return list(reduce(lambda before, step: map(step, before), self.steps, samples))
 
     def samples(

@@ -78,6 +78,13 @@ class Positioned(Protocol):
         """Fill a writable buffer of bytes from ``position`` on; return how many came, fewer only at the end."""
         ...
 
+    def mapped(self) -> memoryview | None:
+        """All bytes as memory that the system fills when it is looked at; None where that cannot be had.
+
+        An object that shrinks meanwhile ends the process: only what nobody cuts short in place is to be mapped.
+        """
+        ...
+
     def close(self) -> None:
         """Release the file. May be called twice."""
         ...

@@ -6,6 +6,7 @@ Only what the caller typed or the caller's own record says comes here; `atdata.s
 
 import contextlib
 import errno
+import mmap
 import os
 import secrets
 import stat
@@ -126,6 +127,13 @@ class FileAt:
         except OSError as error:
             raise UnavailableError(f"{self._path}: {error.strerror or error}") from error
         return filled
+
+    def mapped(self) -> memoryview | None:
+        """The file as memory; None where it is empty, or its file system maps nothing."""
+        try:
+            return memoryview(mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ))
+        except (OSError, ValueError):
+            return None
 
     def close(self) -> None:
         """Close the file. May be called twice."""
