@@ -94,6 +94,18 @@ def test_a_full_disk_is_an_error_not_a_bug(capsys: pytest.CaptureFixture[str], m
     assert capsys.readouterr().err == "error: [Errno 28] No space left on device: 'out.tar'\n"
 
 
+def test_own_files_that_are_something_else_are_no_bug(tmp_path: Path) -> None:
+    """A home that is a file, and sessions that are a folder: the line names what there is to look at."""
+    (tmp_path / "file").touch()
+    (tmp_path / "home" / "config" / "sessions.json").mkdir(parents=True)
+
+    for home, named in (("file", "file/config/sessions.json"), ("home", "home/config/sessions.json")):
+        done = _atdata("list", environment={"ATDATA_HOME": str(tmp_path / home)})
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1
+        assert named in done.stderr
+
+
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any other exception is a bug and passes through."""
 

@@ -647,7 +647,12 @@ def _ask(transport: Transport, url: str) -> None:
     assert transport.request("GET", url).body == b"fine"
 
 
-def test_own_authority_is_named_by_the_policy(tmp_path: object) -> None:
-    """A file that is no certificate is an error at once, not a connection without a check."""
-    with pytest.raises((OSError, ssl.SSLError)):
-        Transport(Policy(ca_file="/nonexistent/ca.pem")).request("GET", "https://example.com/")
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_own_authorities_that_are_none_are_an_error(tmp_path: Path, content: str | None) -> None:
+    """A file that is no certificate is an error at once, which names it, not a connection without a check."""
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+
+    with pytest.raises(InvalidSyntaxError, match=r"ca\.pem gives no certificate authorities: .*ATDATA_CA_FILE"):
+        Transport(Policy(ca_file=str(path))).request("GET", "https://example.com/")

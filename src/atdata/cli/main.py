@@ -37,6 +37,7 @@ COMMANDS = (
 
 INTERRUPTED = 128 + 2  # SIGINT, as a shell reports it
 _OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.EIO}
+"""Errors without the name of a file that are no bugs; those with one say what there is to look at."""
 
 
 class Commands(click.Group):
@@ -96,7 +97,7 @@ def run(arguments: list[str]) -> int:
     except AtdataError as error:
         return _fail(_with_notes(str(error), error))
     except OSError as error:
-        if error.errno not in _OF_THE_MACHINE:
+        if error.filename is None and error.errno not in _OF_THE_MACHINE:
             raise
         return _fail(_with_notes(str(error), error))
     return status if isinstance(status, int) else 0

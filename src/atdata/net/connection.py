@@ -18,7 +18,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family, create_connection
 
-from atdata.errors import RefusedError
+from atdata.errors import InvalidSyntaxError, RefusedError
 from atdata.net.addresses import refusal
 from atdata.net.pace import paced_response
 from atdata.net.policy import Policy
@@ -95,7 +95,11 @@ def build_pools(policy: Policy) -> urllib3.PoolManager:
 
     context = ssl.create_default_context()
     if policy.ca_file:
-        context.load_verify_locations(policy.ca_file)
+        try:
+            context.load_verify_locations(policy.ca_file)
+        except OSError as error:  # an ssl.SSLError too
+            message = f"{policy.ca_file} gives no certificate authorities: {error.strerror}; see ATDATA_CA_FILE"
+            raise InvalidSyntaxError(message, value=policy.ca_file) from error
     pools: Any = urllib3.PoolManager(num_pools=32, maxsize=64, retries=False, ssl_context=context)
     pools.pool_classes_by_scheme = {"http": CheckedHTTPPool, "https": CheckedHTTPSPool}
     return pools  # type: ignore[no-any-return]  # urllib3 does not type what it documents
