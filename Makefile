@@ -31,7 +31,7 @@ $(STAMP_CORE): pyproject.toml $(STAMP_VENV)
 	@touch $@
 
 $(STAMP_DEV): pyproject.toml $(STAMP_VENV)
-	$(PIP) install --quiet --editable '.[images,parquet,zstd]' --group dev
+	$(PIP) install --quiet --editable '.[cloud,images,parquet,zstd]' --group dev
 	@touch $(STAMP_CORE) $@
 
 install: $(STAMP_DEV) ## make .venv with everything that development needs

@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 
-pytest_plugins = ["tests.network.plugin", "tests.ipfs.plugin", "tests.local_client"]
+pytest_plugins = ["tests.network.plugin", "tests.ipfs.plugin", "tests.cloud.plugin", "tests.local_client"]
 
 # A deadline measures the machine, not the code; speed is measured in benchmarks/.
 settings.register_profile("atdata", deadline=None)

@@ -13,6 +13,7 @@ from atdata.errors import InvalidRecordError, LimitError, RefusedError, Unsuppor
 from atdata.redaction import shown
 from atdata.storage.base import Positioned, Store, Stream
 from atdata.storage.file import FileStore
+from atdata.storage.object_url import check_service, parse_object_url
 from atdata.storage.union import BlobStorage, Storage, UnknownStorage, UrlStorage
 from atdata.storage.url import (
     MAX_SHARDS,
@@ -38,19 +39,32 @@ class UrlStore:
 
     Args:
         own: The caller typed the URLs, or the caller's own repository gave them.
-        transport: For ``http``, ``https`` and ``ipfs``; None builds one when the first such URL is opened.
+        transport: For all that is fetched; None builds one when the first such URL is opened.
         typed_hosts: Hosts that may have a private address, since the caller named them.
+        endpoint: Of the service that the ``s3://`` URLs belong to; None for AWS, or what is configured.
+        region: Of their buckets.
     """
 
-    def __init__(self, *, own: bool, transport: "Transport | None" = None, typed_hosts: frozenset[str] = frozenset()):
+    def __init__(
+        self,
+        *,
+        own: bool,
+        transport: "Transport | None" = None,
+        typed_hosts: frozenset[str] = frozenset(),
+        endpoint: str | None = None,
+        region: str | None = None,
+    ) -> None:
         self._own = own
         self._transport = transport
         self._typed_hosts = typed_hosts
+        self._endpoint = endpoint
+        self._region = region
         self._http: Store | None = None
         self._ipfs: Store | None = None
+        self._cloud: Store | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_http": None, "_ipfs": None}
+        return self.__dict__ | {"_http": None, "_ipfs": None, "_cloud": None}
 
     def open(self, path: str, *, start: int = 0, stop: int | None = None) -> Stream:
         """Stream the object at a URL; see `Store.open`."""
@@ -75,12 +89,21 @@ class UrlStore:
             if self._ipfs is None:
                 self._ipfs = _ipfs_store(self._transport)
             return self._ipfs
+        if scheme in ("s3", "gs"):
+            if self._cloud is None:
+                self._cloud = self._cloud_store()
+            return self._cloud
         if scheme in (None, "file", "pipe"):
             if not self._own:
                 check_url(path, own=False)
                 raise RefusedError(f"{shown(path)} is not a place of other people's shards", rule="file-url")
             return FileStore()
         raise _unsupported(path, scheme or "")
+
+    def _cloud_store(self) -> Store:
+        from atdata.storage.cloud import CloudStore
+
+        return CloudStore(own=self._own, transport=self._transport, endpoint=self._endpoint, region=self._region)
 
 
 def _http_store(transport: "Transport | None", typed_hosts: frozenset[str]) -> Store:
@@ -128,11 +151,13 @@ def typed_place(url: str, *, transport: "Transport | None" = None) -> tuple[Stor
         _check_typed(path)  # braces may stand in a scheme
         if scheme_of(path) == "ipfs":
             ipfs_path(path)
+        elif scheme_of(path) in ("s3", "gs"):
+            parse_object_url(path)
     return UrlStore(own=True, transport=transport, typed_hosts=hosts_of(paths)), paths
 
 
 def _check_typed(url: str) -> None:
-    if file_path(url) is None and (scheme := scheme_of(url)) not in ("http", "https", "ipfs"):
+    if file_path(url) is None and (scheme := scheme_of(url)) not in ("http", "https", "ipfs", "s3", "gs"):
         raise _unsupported(url, scheme or "")
 
 
@@ -174,10 +199,19 @@ def _url_place(storage: UrlStorage, own: bool, transport: "Transport | None") ->
     for url in storage.urls:
         check_url(url, own=own)
         scheme = scheme_of(url)
-        if scheme not in ("http", "https", "ipfs", "file"):
+        if scheme not in ("http", "https", "ipfs", "file", "s3", "gs"):
             raise _unsupported(url, scheme or "")
+        if scheme == "s3":
+            check_service(storage.endpoint, storage.region)
     paths = _expanded(storage.urls)
-    return UrlStore(own=own, transport=transport, typed_hosts=hosts_of(paths) if own else frozenset()), paths
+    store = UrlStore(
+        own=own,
+        transport=transport,
+        typed_hosts=hosts_of(paths) if own else frozenset(),
+        endpoint=storage.endpoint,
+        region=storage.region,
+    )
+    return store, paths
 
 
 def _blob_place(
