@@ -248,8 +248,9 @@ def _byte_sums(headers: NDArray[np.uint8]) -> NDArray[np.int64]:
     """The sum of the bytes of each header. They mostly differ in name and size alone: what is equal is summed once."""
     words = headers.view(np.uint64)
     differing = np.flatnonzero((words != words[0]).any(0))
-    others: NDArray[np.int64] = words.take(differing, 1).view(np.uint8).sum(1, dtype=np.int64)
-    return others + (headers[0].sum(dtype=np.int64) - others[0])
+    others = words.take(differing, 1).view(np.uint8).sum(1, dtype=np.int64)
+    sums: NDArray[np.int64] = others + (headers[0].sum(dtype=np.int64) - others[0])
+    return sums
 
 
 def _only_mtime(rows: NDArray[np.uint8], candidates: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
