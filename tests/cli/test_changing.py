@@ -1,5 +1,6 @@
-"""``edit``, ``delete`` and ``versions`` on a local repository: what they print, for people and for programs."""
+"""``edit``, ``delete`` and ``versions``: what they print, for people and for programs; and datasets published anew."""
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.local_client import Word
+from tests.network.plugin import Network
 
 import atdata
 from atdata.cli.main import run
@@ -131,3 +133,39 @@ def test_versions_is_a_table(cli: Run) -> None:
     assert as_json(cli, "info", first)["newer"] == second
     assert as_json(cli, "info", second)["newer"] is None
     assert f"newer version {second}" in cli("info", first)[1]
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["gzipped", "plain"])
+def test_facts_of_remote_shards_come_from_a_file(cli: Run, tmp_path: Path, packed: bool) -> None:
+    """A line for each shard, as in a manifest; one that does not fit the shards is refused."""
+    facts = as_json(cli, "info", publish(cli))["record"]["shards"]
+    text = "".join(json.dumps(shard) + "\n" for shard in facts).encode()
+    manifest = tmp_path / "facts.jsonl"
+    manifest.write_bytes(gzip.compress(text) if packed else text)
+    options = ("--name", "Words", "--manifest", str(manifest), "--json")
+
+    status, out, err = cli("publish", "https://nowhere.invalid/{0..2}.tar", *options)
+    assert status == 0, err
+    assert as_json(cli, "info", json.loads(out)["uri"])["record"]["shards"] == facts
+    status, _, err = cli("publish", "https://nowhere.invalid/{0..3}.tar", *options)
+    assert (status, "shards: says what 3 are, and there are 4" in err) == (1, True)
+    manifest.write_bytes(text + b"{]")
+    status, _, err = cli("publish", "https://nowhere.invalid/{0..3}.tar", *options)
+    assert (status, "line 4 is not a shard" in err) == (1, True)
+
+
+def test_a_local_dataset_is_published_on_the_network(cli: Run, online: Network) -> None:
+    """By its AT-URI, once one has logged in; before that it says so. Only there is a name not needed."""
+    here = publish(cli, "--license", "CC0-1.0")
+    assert "log in" in cli("publish", here)[2]
+    assert cli("publish", "words-{000000..000002}.tar")[0] == 2
+    account = online.account("clara")
+    atdata.Client.login(account.handle, account.password, save=True)
+
+    status, out, err = cli("publish", here)
+
+    assert status == 0, err
+    assert out.startswith(f"at://{account.did}/")
+    record = as_json(cli, "info", out.strip())["record"]
+    assert (record["name"], record["license"]) == ("Words", "CC0-1.0")
+    assert record["shards"] == as_json(cli, "info", here)["record"]["shards"]
