@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.storage.ipfs_blocks import Blocks, car, cid_of, section, varint
 
@@ -71,6 +71,29 @@ def test_blocks_as_large_as_they_may_be() -> None:
     blocks = [(cid_of(content, RAW), content)] * 3
 
     assert read([car(blocks)]) == blocks
+
+
+@settings(max_examples=25)
+@given(
+    st.lists(st.integers(1, 3_000_000), min_size=2, max_size=8),
+    st.lists(st.integers(1, 6), min_size=1, max_size=8),
+)
+def test_the_block_before_stays_as_it_was(sizes: list[int], firsts: list[int]) -> None:
+    """While the next one is read and hashed, however its length and its bytes are cut apart on the way."""
+    contents = [bytes([number]) * size for number, size in enumerate(sizes)]
+    blocks = [(cid_of(content, RAW), content) for content in contents]
+    pieces = [car([])]
+    for (cid, content), first in zip(blocks, itertools.cycle(firsts), strict=False):
+        whole = section(cid, content)
+        pieces += [whole[:first], whole[first:]]
+
+    reader = CarReader(Pieces(pieces))
+    for cid, content in blocks:
+        found = reader.next_block()
+        assert found is not None
+        assert found[0] == cid
+        assert found[1] == content
+    assert reader.next_block() is None
 
 
 @pytest.mark.parametrize(
@@ -194,6 +217,24 @@ def test_any_bytes_end_in_blocks_or_our_errors(data: bytes) -> None:
     except AtdataError:
         return
     assert all(is_block_of(cid, block) for cid, block in blocks)
+
+
+@given(st.data())
+def test_changed_streams_end_in_blocks_or_our_errors(data: st.DataObject) -> None:
+    """Starting from a right one, which random bytes hardly ever are."""
+    whole = bytearray(car([ONE, TWO, (Cid(1, RAW, IDENTITY, b"three"), b"three")]))
+    for _ in range(data.draw(st.integers(1, 5))):
+        place = data.draw(st.integers(0, len(whole) - 1))
+        change = data.draw(st.binary(max_size=3))
+        whole[place : place + data.draw(st.integers(0, 3))] = change
+        if not whole:
+            break
+    try:
+        blocks = read([bytes(whole)])
+    except AtdataError as error:
+        assert str(error)
+        return
+    assert all(is_block_of(cid, block) and str(cid) for cid, block in blocks)
 
 
 def test_order_is_the_senders() -> None:
