@@ -231,8 +231,7 @@ def test_changed_streams_end_in_blocks_or_our_errors(data: st.DataObject) -> Non
             break
     try:
         blocks = read([bytes(whole)])
-    except AtdataError as error:
-        assert str(error)
+    except AtdataError:
         return
     assert all(is_block_of(cid, block) and str(cid) for cid, block in blocks)
 
