@@ -194,8 +194,8 @@ def _profile_keys(profile: dict[str, str], name: str) -> S3Keys:
         return S3Keys(key, secret, profile.get("aws_session_token"))
     kind = next((kind for kind in _ELSEWHERE if kind in profile), None)
     raise AuthenticationError(
-        f"the profile {name!r} has no access key of its own{f' but {kind}' if kind else ''}; put what it gives into "
-        f'the environment: eval "$(aws configure export-credentials --profile {name} --format env)", and unset AWS_PROFILE'
+        f"the profile {name!r} has no access key of its own{f' but {kind}' if kind else ''}; unset AWS_PROFILE, "
+        f"and put into the environment what this says: aws configure export-credentials --profile {name} --format env"
     )
 
 
