@@ -87,6 +87,8 @@ def test_wrong_descriptions_leave_nothing(
         ("https://example.com/{0..9}/{0..99999}.tar", LimitError, "1,000,000"),
         ("https://example.com/{0..9.tar", InvalidSyntaxError, "brace"),
         ("https:///a.tar", InvalidSyntaxError, "host"),
+        ("https://example.com", InvalidRecordError, "no file there"),
+        ("s3://bucket/", InvalidRecordError, "no file there"),
         ("ftp://example.com/a.tar", RefusedError, "ftp"),
         ("s3://bucket/`id`.tar", RefusedError, "`"),
         ("https://example.com/a\n.tar", RefusedError, "character"),

@@ -18,6 +18,7 @@ from atdata.syntax import family, parse_at_uri
 
 BLOBS_PER_LIST = 256  # blobs in one blobList record; every list but a dataset's last is full
 
+_HOST_ALONE = re.compile(r"(?:https?|s3|gs)://[^/?#]*/?", re.IGNORECASE)
 _BLOB_POINTER = re.compile(r"/storage/blobs/\d+")
 
 Value = Mapping[str, Any]
@@ -109,6 +110,8 @@ def _check_place(url: str, path: str, allow_secrets: bool) -> None:
         count_braces(url)
     except InvalidSyntaxError as error:
         raise InvalidRecordError(str(error), path=path) from error
+    if _HOST_ALONE.fullmatch(url):
+        raise InvalidRecordError(f"{shown(url)} names a host or bucket, and no file there", path=path)
     if url.startswith("at:"):
         if problem := FORMATS["at-uri"](url):
             raise InvalidRecordError(problem.message, path=path)
