@@ -57,7 +57,7 @@ test-peers: $(STAMP_DEV) ## our shards read by earlier releases, webdataset, tar
 	$(BIN)/pytest -m peers
 
 bench: $(STAMP_DEV) ## measure imports, size of the installation, memory and reading
-	@status=0; for benchmark in imports install memory reading; do \
+	@status=0; for benchmark in imports install memory reading large; do \
 		$(BIN)/python -m benchmarks.$$benchmark || status=1; \
 	done; exit $$status
 

@@ -90,6 +90,15 @@ def test_what_cannot_be_edited_is_one_line(cli: Run, options: list[str], says: s
     assert says in err
 
 
+@pytest.mark.parametrize("option", ["--storage=url", "--url=https://example.com/a.tar", "--split=train=0-1"])
+def test_what_the_shards_are_is_no_option(cli: Run, option: str) -> None:
+    """It is wrong usage, and the right one is said."""
+    status, _, err = cli("edit", publish(cli), option)
+
+    assert status == 2
+    assert "publish a new version" in err
+
+
 def test_delete_asks_on_a_terminal(cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says what goes, then asks; no means no. Without a terminal it wants ``--yes``."""
     uri = publish(cli, "--storage", "blobs")

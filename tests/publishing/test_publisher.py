@@ -16,6 +16,7 @@ from atdata.atproto.records import read_schema
 from atdata.data.writer import WrittenShard, write_samples
 from atdata.dataset import Dataset
 from atdata.errors import (
+    LimitError,
     RefusedError,
     ShardError,
 )
@@ -320,3 +321,24 @@ def test_a_schema_is_not_looked_for_against_ones_will(
 
     assert record_at(client, uri).schema_ref is None
     assert "msgpack" in next(iter(DatasetLoader(client).load_dataset(uri)))
+
+
+def test_very_many_urls_are_written_in_brace_notation(client: Client, publisher: DatasetPublisher) -> None:
+    """One by one they would not fit into a record; few stay as they are, and so do those with braces of their own."""
+    many = [f"https://example.com/{folder}/train-{i:06d}.tar" for folder in ("a", "b") for i in range(40_000)]
+    braces = [f"https://example.com/{i}/{{0..1}}.tar" for i in range(300)]
+
+    found = [record_at(client, publisher.publish_dataset(urls, "Far")) for urls in (many, many[:256], braces)]
+
+    folded = tuple(f"https://example.com/{folder}/train-{{000000..039999}}.tar" for folder in ("a", "b"))
+    assert [record.storage for record in found] == [
+        UrlStorage(folded),
+        UrlStorage(tuple(many[:256])),
+        UrlStorage(tuple(braces)),
+    ]
+    assert found[0].size is not None
+    assert found[0].size.shards == 80_000
+    named = record_at(client, publisher.publish_dataset(folded, "Far", urls=many))
+    assert named.storage == UrlStorage(folded)
+    with pytest.raises(LimitError, match="brace notation"):
+        publisher.publish_dataset([f"https://example.com/{'x' * 80}/{i * 3:06d}.tar" for i in range(1900)], "Far")

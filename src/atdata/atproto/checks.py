@@ -81,7 +81,8 @@ def check_size(value: Value) -> None:
         largest = max(value, key=lambda key: count_bytes(value[key]))
         raise LimitError(
             f"the record has {size:,} bytes of JSON, at most {MAX_RECORD_BYTES:,} are taken by every PDS; most of "
-            f"them are {largest!r}. Facts of very many shards go into 'manifest', further blobs into blobList records",
+            f"them are {largest!r}. Facts of very many shards go into 'manifest', further blobs into blobList records, "
+            "counted URLs into brace notation",
             limit=MAX_RECORD_BYTES,
         )
 

@@ -13,6 +13,15 @@ from atdata.cli.terminal import safe, shorten
 _VALUE = 60  # characters of a value that are shown
 
 
+def _refuse(context: click.Context, parameter: click.Parameter, given: Sequence[str]) -> None:
+    """Options of ``publish`` that are tried here say why they are none."""
+    if given:
+        raise click.UsageError(
+            "what the shards are and where they lie stays under an AT-URI: publish a new version that names this one "
+            "(atdata publish ... --previous AT-URI)"
+        )
+
+
 @click.command(
     "edit",
     epilog="Examples:\n\n\b\n  atdata edit at://alice.example.com/dataset/3k2a --license CC-BY-4.0 --add-tag images\n"
@@ -29,6 +38,9 @@ _VALUE = 60  # characters of a value that are shown
 @click.option("--homepage", metavar="URL", help="A page about it.")
 @click.option("--version", metavar="LABEL", help="Label of this version.")
 @click.option("--clear", metavar="FIELD", multiple=True, help="Remove a field, for example citation; may be repeated.")
+@click.option(
+    "--storage", "--url", "--split", "--sample-type", multiple=True, hidden=True, expose_value=False, callback=_refuse
+)
 @account_option
 @json_option
 def command(

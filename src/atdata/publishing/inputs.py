@@ -20,12 +20,16 @@ from atdata.data.schema import build_type
 from atdata.data.writer import WrittenShard
 from atdata.dataset import Dataset
 from atdata.errors import InvalidRecordError, InvalidSyntaxError, LimitError, NotFoundError
+from atdata.loading.names import brace_notation
 from atdata.storage.base import Shard
 from atdata.storage.file import FileStore
 from atdata.storage.url import MAX_SHARDS, expand, file_path, file_url, split_joined
 
 Ranges = tuple[int, int] | range | Sequence[tuple[int, int] | range]
 Splits = Mapping[str, Ranges] | Sequence[tuple[str, int, int]]
+
+
+_MANY = 256  # URLs; so many are hardly read one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +140,18 @@ def read_manifest(file: Path) -> list[Shard]:
     if len(data) > PART_LIMIT:
         raise LimitError(f"{file} has more than {PART_LIMIT:,} bytes", limit=PART_LIMIT)
     return (decode_part if data.startswith(b"\x1f\x8b") else decode_lines)(data, path=str(file))
+
+
+def as_written(urls: Sequence[str]) -> tuple[str, ...]:
+    """URLs as a record holds them: as they are; very many single ones in brace notation, since a record is small.
+
+    Example:
+        >>> as_written([f"https://example.com/{number:04d}.tar" for number in range(1000)])
+        ('https://example.com/{0000..0999}.tar',)
+    """
+    if len(urls) <= _MANY or any("{" in url or "\\" in url for url in urls):
+        return tuple(urls)
+    return tuple(split_joined(brace_notation(urls)))
 
 
 def _shards(items: Sequence[Any], sample_type: type | None) -> Given:

@@ -21,7 +21,7 @@ from atdata.errors import InvalidSyntaxError, LimitError, ShardError
 from atdata.folders import cache_folder
 from atdata.net import Transport
 from atdata.publishing.advice import check_auto, check_blobs
-from atdata.publishing.inputs import Given
+from atdata.publishing.inputs import Given, as_written
 from atdata.publishing.journal import Journal
 from atdata.storage.base import Shard, Store
 from atdata.storage.file import FileStore
@@ -104,7 +104,7 @@ def surveyed(
                 facts = measure([Path(place) for place in given.places], journal, progress)
             elif facts is None and scan:
                 facts = tuple(scan_shards(*_place(given, transport)))
-            yield Survey(given, tuple(urls or given.urls), None, facts)
+            yield Survey(given, as_written(urls or given.urls), None, facts)
             return
         for place in given.places:
             _refuse_compressed(place)
