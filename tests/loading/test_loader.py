@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tests.local_client import DATASET, Digit, Word, digits, record_at
+from tests.storage.faults import Answer, serving
 from tests.strangers import STRANGER, stranger
 
 import atdata.atproto.manifest
@@ -316,6 +317,41 @@ def test_wrong_bytes_from_a_server_never_become_samples(
 
         with pytest.raises(IntegrityError, match=str(shards[0].shard.cid)):
             next(iter(DatasetLoader(somebody.client).load_dataset(foreign)))
+
+
+@pytest.mark.parametrize("indexed", [True, False], ids=["by block", "as a whole"])
+def test_a_dead_storage_is_read_from_its_mirrors(
+    client: Client, publisher: DatasetPublisher, shards: list[WrittenShard], indexed: bool
+) -> None:
+    """One mirror lies, one cannot be opened, one has another number of shards, one is good, under a path of its own."""
+    uri = publisher.publish_dataset([shards[0].path], "Digits", sample_type=Digit)
+    value = client.get_record(parse_at_uri(uri)).value
+    data = shards[0].path.read_bytes()
+    lie = data[:700] + bytes([data[700] ^ 1]) + data[701:]
+    facts = [{name: fact for name, fact in value["shards"][0].items() if indexed or name != "index"}]
+
+    with stranger() as somebody, serving({"/a/0.tar": [Answer(body=lie)], "/b/x.tar": [Answer(body=data)]}) as server:
+        hosts = somebody.client.transport.policy.private_hosts | {f"127.0.0.1:{server.port}"}
+        somebody.client.transport.policy = dataclasses.replace(
+            somebody.client.transport.policy, private_hosts=hosts, attempts=1
+        )
+        places = [
+            [server.url("/a/0.tar")],
+            ["torrent://x/y.tar"],
+            [server.url("/{a,b}/0.tar")],
+            [server.url("/b/x.tar")],
+        ]
+        kind = "app.bsky.atdata.dataset#urlStorage"
+        mirrors = [{"storage": {"$type": kind, "urls": urls}} for urls in places]
+        gone = {"$type": kind, "urls": [server.url("/gone.tar")]}
+        foreign = somebody.record(
+            {name: field for name, field in value.items() if name != "schemaRef"}
+            | {"storage": gone, "mirrors": mirrors, "shards": facts}
+        )
+        dataset = DatasetLoader(somebody.client).load_dataset(foreign, Digit)
+        for _ in range(2):
+            assert [sample.label for sample in dataset] == [0, 1, 2]
+        assert dataset[1].label == 1
 
 
 def test_a_manifest_and_lists_are_checked_by_their_cids(
