@@ -101,7 +101,7 @@ def find_newer(client: Client, uri: AtUri) -> AtUri | None:
         did = client.did_of(uri)
         name = str(AtUri(did, uri.collection, uri.rkey))
         for other in islice(client.list_records(did, parse_nsid(f"{family()}.dataset")), _NEWEST):
-            if _previous_of(other.value) == name:
+            if previous_of(other.value) == name:
                 return other.uri
     except AtdataError:
         return None
@@ -118,7 +118,7 @@ class _Found:
 
     @property
     def previous(self) -> str | None:
-        return _previous_of(self.record.value) if self.record is not None else None
+        return previous_of(self.record.value) if self.record is not None else None
 
 
 def _newer(client: Client, uri: AtUri) -> Iterator[AtUri]:
@@ -126,7 +126,7 @@ def _newer(client: Client, uri: AtUri) -> Iterator[AtUri]:
     followers: dict[str, list[AtUri]] = {}
     did = Did(uri.authority)
     for other in client.list_records(did, parse_nsid(f"{family()}.dataset")):
-        if (previous := _previous_of(other.value)) is not None:
+        if (previous := previous_of(other.value)) is not None:
             followers.setdefault(previous, []).append(other.uri)
     seen = {str(uri)}
     waiting = [str(uri)]
@@ -211,7 +211,7 @@ def _kind(record: DatasetRecord) -> str:
             return name
 
 
-def _previous_of(value: Mapping[str, Any]) -> str | None:
+def previous_of(value: Mapping[str, Any]) -> str | None:
     """The AT-URI that a record names as its previous version, whatever else the record is."""
     previous = value.get("previousVersion")
     uri = previous.get("uri") if isinstance(previous, Mapping) else None

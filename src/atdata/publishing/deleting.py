@@ -12,7 +12,8 @@ from typing import Any
 from atdata.atproto.client import Client
 from atdata.atproto.repository import Repository
 from atdata.errors import NotFoundError
-from atdata.publishing.named import blobs_in, list_collection, lists_in, previous_of
+from atdata.loading.versions import previous_of
+from atdata.publishing.named import blobs_in, list_collection, lists_in
 from atdata.publishing.own import OwnDataset, own_dataset
 from atdata.storage.union import Blob
 from atdata.syntax import AtUri, family, parse_nsid
@@ -85,7 +86,7 @@ def _plan(place: OwnDataset) -> Deletion:
         if other.uri != place.uri:
             named_elsewhere.update(str(blob.cid) for blob in blobs_in(other.value))
             lists_elsewhere.update(lists_in(other.value))
-            if previous_of(other.value) == place.uri:
+            if previous_of(other.value) == str(place.uri):
                 newer.append(other.uri)
     named_here = set(lists_in(record or {}))
     blobs = list(blobs_in(record or {}))

@@ -1,4 +1,4 @@
-"""What the records of a repository name: blobs, lists of blobs, the version before. Told of any value, valid or not."""
+"""What the records of a repository name: blobs, and lists of blobs. Told of any value, valid or not."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -23,12 +23,6 @@ def lists_in(value: Any) -> Iterator[AtUri]:
     for item in _objects_in(value):
         if (uri := _uri(item.get("uri"))) is not None and uri.collection == list_collection():
             yield uri
-
-
-def previous_of(value: Mapping[str, Any]) -> AtUri | None:
-    """The dataset that a dataset names as its previous version."""
-    previous = value.get("previousVersion")
-    return _uri(previous.get("uri")) if isinstance(previous, Mapping) else None
 
 
 def blobs_of(repository: Repository, uri: AtUri) -> Iterator[Blob]:
