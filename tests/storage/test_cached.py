@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import pytest
 from tests.storage.shards import flipped, make_shard, make_shards, open_files
@@ -18,7 +18,8 @@ from atdata.errors import IntegrityError
 from atdata.storage.base import Shard, Store, Stream, chunks_of, read_all
 from atdata.storage.cache import Cache, Key
 from atdata.storage.cached import CachedStore
-from atdata.storage.fills import HELD_BACK, Fill, FillError, Fills
+from atdata.storage.fill_stream import FillError
+from atdata.storage.fills import HELD_BACK, Fill, Fills
 from atdata.storage.verified import VerifiedStore
 from atdata.syntax import raw_cid
 from atdata.testing import MemoryStore
@@ -250,12 +251,13 @@ def test_the_next_shard_comes_while_one_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_works_in_a_child(tmp_path: Path, method: Literal["fork", "spawn"]) -> None:
+def test_works_in_a_child(tmp_path: Path, method: str) -> None:
     """Of a process that has filled and read."""
     store = cached(MemoryStore({"a.tar": DATA}), tmp_path)
     with closing(store.open("a.tar")) as stream:
         stream.readinto(memoryview(bytearray(1000)))
-        child = multiprocessing.get_context(method).Process(target=_read, args=(store,))
+        context: Any = multiprocessing.get_context(method)
+        child = context.Process(target=_read, args=(store,))
         child.start()
         child.join(30)
 

@@ -153,7 +153,7 @@ class Cache:
         (self.folder / str(key)).unlink(missing_ok=True)
 
     def begin(self, key: Key, *, checked: bool) -> Part | None:
-        """A new part, locked by this process; None where somebody else fills it or has done, or there is no room for it.
+        """A new part, locked by this process; None where somebody else fills it or has done, or there is no room.
 
         Raises:
             OSError: The folder or the disk does not let us.

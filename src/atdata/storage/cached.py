@@ -15,7 +15,8 @@ from atdata.redaction import redacted
 from atdata.storage.base import Positioned, Shard, Store, Stream
 from atdata.storage.cache import Cache, Key
 from atdata.storage.file import FileAt, FileStream
-from atdata.storage.fills import Fills, FillStream
+from atdata.storage.fill_stream import FillStream
+from atdata.storage.fills import Fills
 
 
 class Checking(Store, Protocol):

@@ -15,11 +15,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import closing, suppress
-from typing import Protocol
 
-from atdata.errors import AtdataError, IntegrityError, UnavailableError
+from atdata.errors import AtdataError, IntegrityError
 from atdata.storage.base import Stream
 from atdata.storage.cache import Cache, Key, Part
+from atdata.storage.fill_stream import FillError
 from atdata.syntax import Cid, raw_cid
 
 HELD_BACK = 64 << 10  # bytes at the end that are not passed on before the digest agrees
@@ -27,42 +27,6 @@ STALL = 5.0  # seconds without a byte after which another process's fill is not 
 KEPT = 2  # objects in unnamed files: the one that is read, and the one before or after it
 _CHUNK = 1 << 20
 _POLL = 0.01  # seconds between two looks at what another process does
-
-
-class FillError(UnavailableError):
-    """A file comes to nothing for a reason that is not the object's own: what was to be in it can be had without."""
-
-
-class Progress(Protocol):
-    """A file on its way, as readers see it."""
-
-    @property
-    def descriptor(self) -> int:
-        """Of the file; readers make a duplicate."""
-        ...
-
-    @property
-    def readable(self) -> int:
-        """Bytes from the start that are known to be right."""
-        ...
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all of it is there, and right."""
-        ...
-
-    @property
-    def error(self) -> BaseException | None:
-        """Why it comes to nothing."""
-        ...
-
-    def wait(self, beyond: int) -> None:
-        """Wait until more than ``beyond`` bytes are readable, or it has ended, or a moment has passed."""
-        ...
-
-    def leave(self) -> None:
-        """A reader goes. A fill that nobody reads any more is given up."""
-        ...
 
 
 class Fill:
@@ -107,7 +71,7 @@ class Fill:
 
     @property
     def descriptor(self) -> int:
-        """Of the file; see `Progress`. It stays open as long as this object lives."""
+        """Of the file; see `atdata.storage.fill_stream.Progress`. It stays open as long as this object lives."""
         return self._part.descriptor
 
     @property
@@ -148,7 +112,7 @@ class Fill:
             self._unwanted = self._readers == 0
 
     def wait(self, beyond: int) -> None:
-        """Wait for more; see `Progress`."""
+        """Wait for more; see `atdata.storage.fill_stream.Progress`."""
         with self._more:
             self._more.wait_for(lambda: self.readable > beyond or self._whole or self._error, timeout=1)
 
@@ -211,7 +175,7 @@ class Following:
 
     @property
     def descriptor(self) -> int:
-        """Of the file; see `Progress`."""
+        """Of the file; see `atdata.storage.fill_stream.Progress`."""
         return self._part.descriptor
 
     @property
@@ -360,66 +324,3 @@ class Fills:
 
 def _is_running(fill: Fill) -> bool:
     return not fill.is_whole and fill.error is None
-
-
-class FillStream:
-    """Reads a file while it comes, from ``start`` up to ``stop``. A `Stream`.
-
-    Args:
-        progress: What comes; the stream leaves it when it is closed.
-        fallback: Opens the same bytes elsewhere, from a given one on, where the file comes to nothing for a reason that
-            is not the object's own.
-    """
-
-    def __init__(
-        self,
-        progress: Progress,
-        *,
-        start: int,
-        stop: int,
-        fallback: Callable[[int], Stream],
-    ) -> None:
-        self._progress: Progress | None = progress
-        self._descriptor = os.dup(progress.descriptor)
-        self._position, self._stop = start, stop
-        self._fallback = fallback
-        self._rest: Stream | None = None
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        """Fill a buffer with what is there, waiting for the first byte; 0 only at the end.
-
-        Raises:
-            AtdataError: The object could not be had, or is not the right one.
-        """
-        buffer = buffer[: max(0, self._stop - self._position)]
-        while len(buffer) and self._progress is not None:
-            if self._rest is not None:
-                count = self._rest.readinto(buffer)
-            elif (count := min(len(buffer), self._progress.readable - self._position)) > 0:
-                count = os.preadv(self._descriptor, [buffer[:count]], self._position)
-            elif self._progress.is_whole:
-                return 0
-            elif (error := self._progress.error) is None:
-                self._progress.wait(self._position)
-                continue
-            elif isinstance(error, FillError):
-                self._rest = self._fallback(self._position)
-                continue
-            else:
-                raise error
-            self._position += count
-            return count
-        return 0
-
-    def close(self) -> None:
-        """Let go of the file. May be called twice."""
-        progress, self._progress = self._progress, None
-        if progress is not None:
-            progress.leave()
-            os.close(self._descriptor)
-        rest, self._rest = self._rest, None
-        if rest is not None:
-            rest.close()
-
-    def __del__(self) -> None:
-        self.close()

@@ -19,7 +19,8 @@ from atdata.storage.base import RandomAccess, Shard, Store, Stream
 from atdata.storage.block_table import BlockTable, CheckedStream, read_table
 from atdata.storage.cache import Cache, Key
 from atdata.storage.file import FileStream
-from atdata.storage.fills import Fill, FillError, Fills, Progress
+from atdata.storage.fill_stream import FillError, Progress
+from atdata.storage.fills import Fill, Fills
 from atdata.syntax import Cid
 
 MAX_TABLES = 256  # shards whose digests are kept; those of a shard of 1 GB take 128 KB
