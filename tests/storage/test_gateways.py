@@ -5,9 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from atdata.errors import InvalidSyntaxError, UnavailableError
+from atdata.errors import InvalidSyntaxError
 from atdata.net import Policy
-from atdata.storage.gateways import KUBO, PUBLIC, Gateway, Gateways, configured_gateways, parse_gateways
+from atdata.storage.gateways import (
+    KUBO,
+    PUBLIC,
+    Failure,
+    Gateway,
+    Gateways,
+    Outcome,
+    configured_gateways,
+    parse_gateways,
+)
 
 OPEN = Policy(allow_private=True)
 
@@ -72,7 +81,7 @@ def test_what_is_no_gateway_is_an_error(listed: str) -> None:
 def test_copies_ask_the_same() -> None:
     """By pickle, as loader workers get them; what went wrong here is forgotten there."""
     gateways = Gateways(parse_gateways(["https://a.example", "https://b.example"]), Policy())
-    gateways.blame("https://a.example", UnavailableError("no answer"))
+    gateways.blame("https://a.example", Failure(Outcome.DOWN, "no answer"))
     assert gateways.in_order() == ["https://b.example", "https://a.example"]
 
     copy: Gateways = pickle.loads(pickle.dumps(gateways))

@@ -20,7 +20,6 @@ from atdata.errors import (
     InvalidSyntaxError,
     LimitError,
     NotFoundError,
-    RefusedError,
     UnavailableError,
 )
 from atdata.net import Policy, Transport
@@ -176,12 +175,10 @@ class Gateways:
             key=lambda url: max(self._penalties.get(url, 0) - now, 0),
         )
 
-    def blame(self, gateway: str, error: AtdataError) -> Failure:
+    def blame(self, gateway: str, failure: Failure) -> None:
         """Note a failure: the gateway is asked last for a while, unless it merely lacks what was asked for."""
-        failure = Failure.of(error)
         if failure.outcome != Outcome.MISSING:
             self._penalties[gateway] = time.monotonic() + _PENALTY
-        return failure
 
     def knows_ranges(self, gateway: str) -> bool:
         """Whether a CAR of a part of a file can be had, as far as is known."""
@@ -205,25 +202,24 @@ class Gateways:
         url = f"{gateway}/ipfs/{root}?{query}"
         return CarReader(self._transports[gateway].open(url, headers={"Accept": accept}))
 
-    def fetch(self, gateway: str, cid: Cid) -> bytes:
-        """One block from one gateway, checked.
-
-        Raises:
-            AtdataError: It could not be had; see `Failure.of`.
-        """
+    def _fetch(self, gateway: str, cid: Cid) -> bytes | Failure:
+        """One block from one gateway, checked; or why not."""
         headers = {"Accept": "application/vnd.ipld.raw"}
         url = f"{gateway}/ipfs/{cid}?format=raw"
-        answer = self._transports[gateway].request("GET", url, headers=headers, limit=MAX_BLOCK, retry=False)
-        if answer.status in (404, 410):
-            raise NotFoundError(f"it has no block {cid} (status {answer.status})")
-        if answer.status in (401, 403, 451):
-            raise RefusedError(f"it answers {answer.status} to {cid}", rule="gateway-refuses")
+        try:
+            answer = self._transports[gateway].request("GET", url, headers=headers, limit=MAX_BLOCK, retry=False)
+        except AtdataError as error:
+            return Failure.of(error)
         kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        said = f"it answers {answer.status} {kind[:60]}".rstrip()
+        if answer.status in (404, 410):
+            return Failure(Outcome.MISSING, said)
+        if answer.status in (401, 403, 451):
+            return Failure(Outcome.REFUSED, said)
         if answer.status != 200 or kind == "text/html":
-            asked = answer.headers.get("Retry-After")
-            raise _Busy(f"it answers {answer.status} {kind[:60]}".rstrip(), retry_after=asked)
+            return Failure(Outcome.DOWN, said, answer.headers.get("Retry-After"))
         if not is_block_of(cid, answer.body):
-            raise IntegrityError(f"the {len(answer.body):,} bytes that it sent for block {cid} differ from its digest")
+            return Failure(Outcome.LIED, f"its {len(answer.body):,} bytes differ from the digest")
         return answer.body
 
     def block(self, cid: Cid, path: str, failures: dict[str, Failure]) -> bytes:
@@ -244,12 +240,11 @@ class Gateways:
                 known = failures.get(gateway)
                 if attempt > 2 and known is not None and known.outcome != Outcome.DOWN:
                     continue
-                try:
-                    return self.fetch(gateway, cid)
-                except AtdataError as error:
-                    failures[gateway] = self.blame(gateway, error)
-                    if isinstance(error, _Busy):
-                        failures[gateway] = replace(failures[gateway], retry_after=error.retry_after)
+                answer = self._fetch(gateway, cid)
+                if isinstance(answer, bytes):
+                    return answer
+                failures[gateway] = answer
+                self.blame(gateway, answer)
             counted = self._counted(failures)
             down = [failure for failure in counted.values() if failure.outcome == Outcome.DOWN]
             asked = next((failure.retry_after for failure in down if failure.retry_after), None)
@@ -268,12 +263,6 @@ class Gateways:
             if gateway.optional and failures[gateway.url].outcome == Outcome.DOWN
         }
         return {url: failure for url, failure in failures.items() if url not in absent} or dict(failures)
-
-
-class _Busy(UnavailableError):
-    def __init__(self, message: str, *, retry_after: str | None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 def _verdict(cid: Cid, path: str, failures: Mapping[str, Failure]) -> AtdataError:

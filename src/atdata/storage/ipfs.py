@@ -148,7 +148,7 @@ class IpfsStream:
         self._source = source
         self._pieces = pieces
         self._rest = memoryview(b"")
-        self._error: AtdataError | None = None
+        self._error: BaseException | None = None
 
     def readinto(self, buffer: memoryview, /) -> int:
         """Fill a buffer with checked bytes; 0 only at the end. Raises as `IpfsStore.open` does."""
@@ -157,7 +157,7 @@ class IpfsStream:
         while not len(self._rest):
             try:
                 piece = next(self._pieces, None)
-            except AtdataError as error:
+            except BaseException as error:
                 self._error = error
                 self.close()
                 raise
@@ -245,7 +245,8 @@ class _Blocks:
                 reader = self._gateways.open_car(gateway, self._root, start=place, stop=stop)
             except AtdataError as error:
                 self._useless.add(gateway)
-                self._failures[gateway] = self._gateways.blame(gateway, error)
+                self._failures[gateway] = failure = Failure.of(error)
+                self._gateways.blame(gateway, failure)
             else:
                 self._feed = Feed(reader, gateway, partial=partial)
                 return self._feed
@@ -257,7 +258,7 @@ class _Blocks:
         if feed.ignores_ranges:
             self._gateways.note_no_ranges(feed.gateway)
         else:
-            self._gateways.blame(feed.gateway, error)
+            self._gateways.blame(feed.gateway, failure)
         if failure.outcome == Outcome.LIED or not feed.delivered:
             self._useless.add(feed.gateway)
         self._failures[feed.gateway] = failure
