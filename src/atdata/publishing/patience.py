@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 PATIENCE = 900.0  # seconds
 _FIRST_WAIT = 0.25  # seconds; it doubles with each further attempt
-_LONGEST_WAIT = 15.0  # seconds, between two attempts at a server that does not answer
+_LONGEST_WAIT = 5.0  # seconds, between two attempts at a server that does not answer
 _STRANGE = 60.0  # seconds that a server is waited for which has never answered: an address may be wrong
 _UNSAID = 60.0  # seconds, where a server refuses for its rate limit and does not say until when
 
