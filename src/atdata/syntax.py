@@ -12,7 +12,6 @@ import re
 import secrets
 import threading
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import NewType
 
@@ -200,10 +199,12 @@ def parse_cid(raw: str) -> Cid:
         InvalidSyntaxError: It is none; the message says why.
     """
     if raw.startswith("bafkrei") and len(raw) == 59:  # the form of shards and blobs, of which there may be very many
-        with suppress(ValueError):
+        try:
             data = libipld.decode_multibase(raw)[1]
-            if data.startswith(_RAW_SHA256) and len(data) == 36:
-                return raw_cid(data[4:])
+        except ValueError:
+            data = b""  # what is wrong with it is said below
+        if data[:4] == _RAW_SHA256 and len(data) == 36:
+            return Cid(1, RAW, SHA2_256, data[4:])
     if not 8 <= len(raw) <= 256 or not raw.isascii() or not raw.isalnum():
         raise _wrong("CID", raw, "it must be 8 to 256 ASCII letters and digits")
     try:
