@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from atdata.data.batches import Batch
     from atdata.data.writer import ShardWriter, WrittenShard, write_samples
     from atdata.loading.loader import DatasetLoader, load
+    from atdata.mixing import mix
     from atdata.publishing.publisher import DatasetPublisher
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "__version__",
     "lens",
     "load",
+    "mix",
     "packable",
     "write_samples",
 ]
@@ -77,6 +79,7 @@ _LAZY = {
     "ShardWriter": "atdata.data.writer",
     "WrittenShard": "atdata.data.writer",
     "load": "atdata.loading.loader",
+    "mix": "atdata.mixing",
     "write_samples": "atdata.data.writer",
 }
 

@@ -1,18 +1,43 @@
 """Pipelines: what `Dataset.ordered` and `Dataset.shuffled` return. Each iteration over one begins anew.
 
 torch's DataLoader asks with ``isinstance`` whether it has an IterableDataset before it. A pipeline is one as soon as
-torch is loaded, and torch is never loaded by this module. How an epoch is read is `atdata.data.plan`.
+torch is loaded, and torch is never loaded by this module. How an epoch is read is `atdata.data.plan`, and
+`atdata.data.mix` where several datasets are read as one.
 """
 
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from atdata.data.order import batched, check_batch_size
-from atdata.data.plan import Plan, Recipe, plan_of
+from atdata.data.ranks import Part
 from atdata.data.sample import SampleBatch
 
 T = TypeVar("T")
+
+
+class Plan(Protocol):
+    """How one epoch is read: `atdata.data.plan.Plan`, or `atdata.data.mix.MixPlan`."""
+
+    @property
+    def part(self) -> Part: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def batch_type(self) -> type[SampleBatch[Any]]: ...
+    def samples(self) -> Iterator[Any]: ...
+    def after(self, steps: int, /) -> int: ...
+    def state(self, place: int, /) -> dict[str, Any]: ...
+
+
+class Recipe(Protocol):
+    """What is read: `atdata.data.plan.Recipe`, or `atdata.data.mix.MixRecipe`."""
+
+    @property
+    def batch_size(self) -> int | None: ...
+    @property
+    def is_drawn(self) -> bool: ...
+    def plan(self, epoch: int, state: Mapping[str, Any] | None = None, /) -> Plan: ...
 
 
 class Pipeline(Generic[T]):
@@ -39,15 +64,14 @@ class Pipeline(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         """An epoch, or the rest of one after `load_state_dict`, the first time after it."""
         state, self._resume = self._resume, None
-        progress = self._current = _Progress(plan_of(self._recipe, self._epoch, state))
+        progress = self._current = _Progress(self._recipe.plan(self._epoch, state))
         return self._run(progress)
 
     def _run(self, progress: "_Progress") -> Iterator[T]:
         plan = progress.plan
         items: Iterator[Any] = plan.samples()
-        if plan.recipe.batch_size is not None:
-            batch_type: type[SampleBatch[Any]] = SampleBatch[plan.view.seen_type]  # type: ignore[name-defined]  # known at run time
-            items = map(batch_type, batched(items, plan.recipe.batch_size))
+        if self._recipe.batch_size is not None:
+            items = map(plan.batch_type, batched(items, self._recipe.batch_size))
         for number, item in enumerate(items):
             progress.steps = plan.part.worker + number * plan.part.workers + 1
             yield item
@@ -81,9 +105,9 @@ class Pipeline(Generic[T]):
         if self._current is not None:
             plan, steps = self._current.plan, self._current.steps
         else:
-            if taken and self._recipe.shuffled and self._recipe.seed is None and self._resume is None:
+            if taken and self._recipe.is_drawn and self._resume is None:
                 raise ValueError("an order that the workers drew cannot be gone on with: shuffled(seed=...)")
-            plan, steps = plan_of(self._recipe, self._epoch, self._resume), 0
+            plan, steps = self._recipe.plan(self._epoch, self._resume), 0
         return plan.state(plan.after(steps if taken is None else taken))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -92,7 +116,7 @@ class Pipeline(Generic[T]):
         Raises:
             ValueError: It is the state of another dataset, seed or way of reading, or none at all.
         """
-        self._epoch = plan_of(self._recipe, 0, state).epoch
+        self._epoch = self._recipe.plan(0, state).epoch
         self._resume, self._current = dict(state), None
 
     @property

@@ -16,12 +16,13 @@ from typing import Any
 
 from atdata.data.orders import WINDOW, InOrder, Order, Whole, Windows, piece_of
 from atdata.data.ranks import Part, Split, seed_of_workers, this_worker
+from atdata.data.sample import SampleBatch
 from atdata.data.selection import Selection
 from atdata.data.streams import BLOCK_BYTES, mixed_stream, part_of
 from atdata.data.take import taken
 from atdata.data.view import View
 
-_VERSION = 1
+VERSION = 1  # of a state
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,24 @@ class Recipe:
     def by_shards(self) -> bool:
         """Whether loader workers take whole shards, as in earlier releases, rather than parts of one order."""
         return self.split is None and not self.shuffled
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether nobody fixed the order."""
+        return self.shuffled and self.seed is None
+
+    def plan(self, epoch: int, state: Mapping[str, Any] | None = None) -> "Plan":
+        """The plan of an epoch, or of the rest of one.
+
+        Args:
+            epoch: Its number; that in the state counts where there is one.
+            state: From `Plan.state`.
+
+        Raises:
+            ValueError: The state is that of another dataset, seed or way of reading, or none at all; or several ranks
+                shall read in random order and nobody fixed it.
+        """
+        return _plan(self, epoch, state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +109,11 @@ class Plan:
         ahead = not shards.are_local()
         return taken(self.order, self.part.positions(), read, sample_bytes=sample_bytes, ahead=ahead)
 
+    @property
+    def batch_type(self) -> type[SampleBatch[Any]]:
+        """The type of batches."""
+        return SampleBatch[self.view.seen_type]  # type: ignore[name-defined]  # known at run time only
+
     def after(self, steps: int) -> int:
         """Where all ranks together stand after some steps of each."""
         if self.order is not None:
@@ -98,7 +122,7 @@ class Plan:
 
     def state(self, place: int) -> dict[str, Any]:
         """Where an iteration stands that all ranks together have brought to ``place``, as a JSON value."""
-        state: dict[str, Any] = {"version": _VERSION, "fingerprint": self.selection.fingerprint()}
+        state: dict[str, Any] = {"version": VERSION, "fingerprint": self.selection.fingerprint()}
         if self.order is not None:
             state |= self.order.state()
         elif self.recipe.shuffled:
@@ -133,17 +157,7 @@ class Plan:
         return islice(view.samples(shards, shards.paths), start, None)
 
 
-def plan_of(recipe: Recipe, epoch: int, state: Mapping[str, Any] | None = None) -> Plan:
-    """The plan of an epoch, or of the rest of one.
-
-    Args:
-        epoch: Its number; that in the state counts where there is one.
-        state: From `Plan.state`.
-
-    Raises:
-        ValueError: The state is that of another dataset, seed or way of reading, or none at all; or several ranks shall
-            read in random order and nobody fixed it.
-    """
+def _plan(recipe: Recipe, epoch: int, state: Mapping[str, Any] | None) -> Plan:
     view, selection = recipe.place()
     worker, workers = this_worker()
     seed = recipe.seed
@@ -182,11 +196,20 @@ def _order(
         return None
     if selection.chosen is None and said in (None, "stored") and not selection.shards.is_addressable():
         return None
-    total = selection.total()
+    return order_of(recipe, selection, state, selection.fingerprint(), seed, epoch)
+
+
+def order_of(recipe: Recipe, selection: Selection, state: Mapping[str, Any] | None, *parts: object) -> Order:
+    """The order of samples whose number is known.
+
+    Args:
+        state: That of an earlier iteration, whose kind of order is kept.
+        parts: What a random order depends on.
+    """
+    total, shards = selection.total(), selection.shards
     if not recipe.shuffled:
         return InOrder(total)
-    parts = selection.fingerprint(), seed, epoch
-    shards = selection.shards
+    said = state["order"] if state is not None else None
     if said == "windows" or (said is None and (recipe.window is not None or not shards.are_local())):
         given = state.get("piece") if state is not None else None
         window = WINDOW if recipe.window is None else recipe.window
@@ -201,8 +224,8 @@ def _checked(recipe: Recipe, state: Mapping[str, Any], selection: Selection, see
         samples, epoch = operator.index(state["samples"]), operator.index(state.get("epoch", 0))
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a state of this kind of iteration: {error!r}") from error
-    if version != _VERSION:
-        raise ValueError(f"a state of version {version!r}; this release reads version {_VERSION}")
+    if version != VERSION:
+        raise ValueError(f"a state of version {version!r}; this release reads version {VERSION}")
     if theirs != selection.fingerprint():
         raise ValueError("the state of another dataset, or of one whose shards have changed since")
     if samples < 0 or order not in (("whole", "windows", "buffer") if recipe.shuffled else ("stored",)):
