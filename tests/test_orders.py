@@ -347,12 +347,12 @@ def test_a_number_that_is_not_there(made: Made, wrong: int) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.data())
-def test_selections_of_selections(made: Made, data: st.DataObject) -> None:
+@given(st.data(), st.lists(st.booleans(), min_size=1, max_size=3))
+def test_selections_of_selections(made: Made, data: st.DataObject, steps: list[bool]) -> None:
     """Are what lists would give; ranges stay ranges, which take no memory."""
     dataset, expected = made.local(), list(range(TOTAL))
-    for _ in range(data.draw(st.integers(1, 3))):
-        if expected and data.draw(st.integers(0, 1)):
+    for by_number in steps:
+        if expected and by_number:
             ids = data.draw(st.lists(st.integers(-len(expected), len(expected) - 1), max_size=30))
             dataset, expected = dataset.select(ids), [expected[i] for i in ids]
         else:
@@ -538,12 +538,13 @@ def test_a_mixture_refuses_what_it_cannot_do(made: Made) -> None:
     for datasets, weights in wrong:
         with pytest.raises(ValueError):
             atdata.mix(datasets, weights)
-    for datasets, message in (
+    useless: list[tuple[list[Any], str]] = [
         ([local, local.split_by_rank(0, 2)], "split all of them alike"),
         ([local, local.select([])], "dataset 1 of the mixture has no samples"),
         ([open_dataset(Number, store=made.remote, paths=["r0"] * 9000, shards=None, url="x")], "dataset 0 of the mix"),
         ([local, Dataset[Other](local.url)], r"several types make no batches \(Number, Other\)"),
-    ):
+    ]
+    for datasets, message in useless:
         with pytest.raises(ValueError, match=message):
             list(atdata.mix(datasets))
     state = mixture(made).state_dict()
