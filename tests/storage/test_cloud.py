@@ -391,7 +391,13 @@ def test_a_secret_never_shows(
     own.put("s3://private/quiet.tar", iter([b"x"]))
     stream = own.open("s3://private/quiet.tar")
     settings = read_settings()
-    seen: list[str] = [repr(own), str(own), repr(stream), repr(settings), repr(own.place_of("s3://private/a.tar"))]
+    seen: list[str] = [
+        repr(own),
+        str(own),
+        repr(stream),
+        repr(settings),
+        repr(own.check_writable("s3://private/a.tar")),
+    ]
     seen.append(pickle.dumps(own).decode("latin-1"))
     seen.append(repr(vars(own)))
     wrong = "wrong-secret-that-is-planted-too"
@@ -416,7 +422,7 @@ def test_a_secret_never_shows(
 
 def test_credentials_refuse_to_be_pickled(own: CloudStore) -> None:
     """A pickle that held them would be written where nobody looks for secrets."""
-    access = own.place_of("s3://private/a.tar")
+    access = own.check_writable("s3://private/a.tar")
     for holder in (access, own._signed, CloudStore(own=True, settings=read_settings())):
         with pytest.raises(TypeError, match="pickled"):
             pickle.dump(holder, io.BytesIO())

@@ -23,6 +23,7 @@ _EXAMPLES = """Examples:
   atdata publish a.tar b.tar --name Digits --split train=0-1 --split test=1-2 --storage blobs
   atdata publish train-*.tar --name Digits --sample-type my_package:Digit
   atdata publish train-*.tar --name Digits --url "https://data.example.com/train-{000000..000009}.tar"
+  atdata publish train-*.tar --name Digits --to s3://bucket/digits
   atdata publish train-*.tar --name Digits --dry-run
   atdata publish train-*.tar --name Digits --storage blobs --patience 2d
 """
@@ -44,6 +45,9 @@ _EXAMPLES = """Examples:
 )
 @click.option(
     "--url", "urls", metavar="URL", multiple=True, help="Where others find these shards, in order; may be repeated."
+)
+@click.option(
+    "--to", metavar="PLACE", help="Upload the shards to s3://bucket/prefix or gs://bucket/prefix, and name them there."
 )
 @click.option(
     "--split",
@@ -90,6 +94,7 @@ def command(
     tags: Sequence[str],
     storage: Literal["auto", "url", "blobs"],
     urls: Sequence[str],
+    to: str | None,
     splits: Sequence[str],
     version: str | None,
     previous: str | None,
@@ -136,6 +141,7 @@ def command(
     with progress_bars() as bars:
         options = Options(
             urls=urls or None,
+            to=to,
             storage=storage,
             sample_type=found_type,
             infer_schema=not no_schema,

@@ -36,6 +36,7 @@ class Options:
     """How a dataset is published. `DatasetPublisher.publish_dataset` says what each field means."""
 
     urls: str | Sequence[str] | None = None
+    to: str | None = None
     storage: Literal["auto", "url", "blobs"] = "auto"
     sample_type: type | None = None
     infer_schema: bool = True

@@ -22,6 +22,7 @@ from atdata.publishing.files import gather, renumbered, working_folder
 from atdata.publishing.journal import Journal
 from atdata.publishing.patience import Patience, is_passing
 from atdata.publishing.pinning import Pinning
+from atdata.publishing.places import Destination
 from atdata.publishing.plan import Plan
 from atdata.publishing.shards import Survey, plan_blobs
 from atdata.publishing.upload import Item
@@ -46,6 +47,7 @@ class Prepared:
         repository: Where it goes.
         transport: Fetches remote shards.
         options: How it is done.
+        destination: The place that the shards are uploaded to; None where they stay, or become blobs.
     """
 
     uri: AtUri
@@ -56,6 +58,7 @@ class Prepared:
     repository: Repository
     transport: Transport
     options: Options
+    destination: Destination | None = None
     _blobs: int = field(default=0, init=False)
     _spread_before: tuple[DatasetRecord, Spread] | None = field(default=None, init=False)
 
@@ -69,7 +72,7 @@ class Prepared:
         survey, facts = self.survey, self.survey.facts
         if survey.is_blobs and facts is None:
             return
-        storage = BlobStorage(_expected(facts or ())) if survey.is_blobs else UrlStorage(survey.urls)
+        storage = BlobStorage(_expected(facts or ())) if survey.is_blobs else self._url_storage
         self._value(self._spread(_with_shards(self.record, storage, facts)))
         if survey.is_blobs:
             plan_blobs(survey, limit=self.repository.blob_limit, cut=self.options.reshard)
@@ -79,7 +82,7 @@ class Prepared:
         survey, facts = self.survey, self.survey.facts
         schema_records = int(self.schema is not None and self.schema.value is not None)
         if not survey.is_blobs:
-            record = _with_shards(self.record, UrlStorage(survey.urls), facts)
+            record = _with_shards(self.record, self._url_storage, facts)
             size = record.size or Totals()
             parts = self._spread(record).parts
             return Plan(
@@ -126,13 +129,25 @@ class Prepared:
                 with working_folder(self.journal) as folder:
                     self._publish_blobs(folder)
             else:
-                record = _with_shards(self.record, UrlStorage(self.survey.urls), self.survey.facts)
+                if self.destination is not None:
+                    self._upload_to(self.destination)
+                record = _with_shards(self.record, self._url_storage, self.survey.facts)
                 self._write_last(self._pinning(), lambda: record, ())
         except BaseException as error:
             self._add_how_to_go_on(error)
             raise
         self.journal.remove()
         return str(self.uri)
+
+    @property
+    def _url_storage(self) -> UrlStorage:
+        return UrlStorage(self.survey.urls) if self.destination is None else self.destination.storage
+
+    def _upload_to(self, destination: Destination) -> None:
+        self.journal.begin()
+        files = [Path(place) for place in self.survey.given.places]
+        options = self.options
+        destination.upload(files, self.survey.facts or (), progress=options.progress, announce=options.announce)
 
     def _publish_blobs(self, folder: Path) -> None:
         while True:
@@ -262,6 +277,8 @@ class Prepared:
                 "samples that come one by one cannot be gone on with: write them with write_samples(), and publish "
                 "the paths"
             )
+        elif self.destination is not None:
+            error.add_note("what is uploaded stays there: run the same command again, and it goes on from there")
         else:
             done = len(self.journal.progressed.uploaded)
             error.add_note(

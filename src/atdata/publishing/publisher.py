@@ -21,6 +21,7 @@ from atdata.publishing.inputs import Given, Splits, inferred_type, read_given, r
 from atdata.publishing.journal import Journal, open_journal, read_journal
 from atdata.publishing.named import blobs_of
 from atdata.publishing.patience import PATIENCE, Patience, silent
+from atdata.publishing.places import find_destination
 from atdata.publishing.prepared import Prepared
 from atdata.publishing.promotion import Promotion, find_promotion
 from atdata.publishing.shards import Progress, no_progress, surveyed
@@ -47,6 +48,7 @@ class DatasetPublisher:
         *,
         description: str | None = None,
         urls: str | Sequence[str] | None = None,
+        to: str | None = None,
         storage: Literal["auto", "url", "blobs"] = "auto",
         license: str | None = None,
         tags: str | Sequence[str] = (),
@@ -83,6 +85,8 @@ class DatasetPublisher:
             name: Name for people, up to 200 characters.
             description: Plain text or Markdown, up to 2,000 characters.
             urls: Where others find these shards, in order and in brace notation. Without it, the URLs of ``dataset``.
+            to: Where to upload the shards, which must be files: ``s3://bucket/prefix``, ``gs://bucket/prefix``, or, in
+                the local repository, a folder. The record names them there.
             storage: ``url``: the record names URLs, and nothing is uploaded; local paths become ``file://`` URLs, which
                 only the own machine reads. ``blobs``: the shards are uploaded into the repository. ``auto``: local
                 files of at most 100 MB in all become blobs, remote ones stay at their URLs.
@@ -138,6 +142,7 @@ class DatasetPublisher:
         )
         options = Options(
             urls=urls,
+            to=to,
             storage=storage,
             sample_type=sample_type,
             infer_schema=infer_schema,
@@ -187,6 +192,16 @@ class DatasetPublisher:
         if promotion is not None:
             given = dataclasses.replace(given, sample_type=options.sample_type)
         given = with_facts(given, options.shards)
+        destination = None
+        if options.to is not None:
+            if options.urls or options.storage == "blobs":
+                raise InvalidSyntaxError(
+                    "give to=, or urls=, or storage='blobs': each says where it lies", value=options.to
+                )
+            destination = find_destination(
+                options.to, given, transport=self._client.transport, is_local=self._client.is_local
+            )
+            options = dataclasses.replace(options, urls=destination.storage.urls)
         if given.sample_type is None and given.is_local and options.infer_schema:
             options.announce("nobody has said what a sample is: reading all of them to find out")
             given = dataclasses.replace(given, sample_type=inferred_type(given, record.name))
@@ -233,6 +248,7 @@ class DatasetPublisher:
                 repository=repository,
                 transport=self._client.transport,
                 options=options,
+                destination=destination,
             )
             prepared.check()
             yield prepared

@@ -18,7 +18,7 @@ from atdata.storage.credentials import GsAccess, S3Access, gs_access, s3_access
 from atdata.storage.gs import GsStore
 from atdata.storage.object_url import ObjectUrl, check_service, parse_object_url
 from atdata.storage.s3 import S3Store, bucket_region
-from atdata.storage.signed import SignedStore, has_obstore
+from atdata.storage.signed import SignedStore, has_obstore, require_obstore
 from atdata.storage.url import hosts_of
 
 
@@ -97,19 +97,22 @@ class CloudStore:
             AuthenticationError: No credentials are configured, or they do not suffice.
             UnsupportedStorageError: The extra ``cloud`` is not installed.
         """
-        if not self._reached_by(parse_object_url(path)).is_signed:
+        self.check_writable(path)
+        return self._signed.put(path, chunks, cid=cid)
+
+    def check_writable(self, path: str) -> S3Access | GsAccess:
+        """How a bucket is reached that is to be written to. Raises as `put` does, as far as is known beforehand."""
+        access = self._reached_by(parse_object_url(path))
+        if not access.is_signed:
             raise AuthenticationError(
                 f"{redacted(path)}: no credentials are configured to write there; docs/places.md says where they go"
             )
-        return self._signed.put(path, chunks, cid=cid)
+        require_obstore()
+        return access
 
     def marked_cid(self, path: str) -> str | None:
         """The CID that `put` was given with the object; None where it was stored by other means."""
         return self._signed.marked_cid(path)
-
-    def place_of(self, path: str) -> S3Access | GsAccess:
-        """Where a URL's bucket is, for a record that names it: endpoint and region."""
-        return self._reached_by(parse_object_url(path))
 
     def _store(self, path: str) -> Store:
         access = self._reached_by(parse_object_url(path))

@@ -84,13 +84,13 @@ class SignedStore:
         """Length of an object, in bytes. Raises as `open` does."""
         bucket, key, source = self._bucket(path)
         with _translated(path, source):
-            return int(_obstore().head(bucket, key)["size"])
+            return int(require_obstore().head(bucket, key)["size"])
 
     def marked_cid(self, path: str) -> str | None:
         """The CID that `put` was given with the object; None where it was stored by other means."""
         bucket, key, source = self._bucket(path)
         with _translated(path, source):
-            attributes: Mapping[str, str] = _obstore().get(bucket, key, options={"head": True}).attributes
+            attributes: Mapping[str, str] = require_obstore().get(bucket, key, options={"head": True}).attributes
         return {name.lower(): value for name, value in attributes.items()}.get(_MARK)
 
     def put(self, path: str, chunks: Iterable[bytes], *, cid: str | None = None) -> int:
@@ -112,9 +112,9 @@ class SignedStore:
         try:
             with _translated(path, source):
                 if len(first) < PART:
-                    _obstore().put(bucket, key, bytes(first), attributes=attributes, use_multipart=False)
+                    require_obstore().put(bucket, key, bytes(first), attributes=attributes, use_multipart=False)
                 else:
-                    _obstore().put(
+                    require_obstore().put(
                         bucket,
                         key,
                         chain([bytes(first)], counted),
@@ -145,7 +145,7 @@ class SignedStore:
         return self._buckets[name][0], location.key, self._buckets[name][1]
 
     def _build(self, bucket: str, access: S3Access | GsAccess) -> Any:
-        obstore = _obstore()
+        obstore = require_obstore()
         client = {
             "allow_http": True,  # the endpoint says which it is
             "connect_timeout": "10s",
@@ -231,7 +231,7 @@ class _SignedStream:
     def _begin(self) -> None:
         """Ask for the bytes from the position on."""
         _refuse_fork()
-        obstore, (bucket, key), start = _obstore(), self._place, self._position
+        obstore, (bucket, key), start = require_obstore(), self._place, self._position
         options: dict[str, Any] = {}
         if self._stop is not None:
             options["range"] = (start, self._stop)
@@ -284,7 +284,8 @@ class _Counted:
         return taken
 
 
-def _obstore() -> Any:
+def require_obstore() -> Any:
+    """The package; an error that names the extra where it is not installed."""
     try:
         obstore = importlib.import_module("obstore")
         importlib.import_module("obstore.store")
