@@ -1,5 +1,7 @@
 """Headers: what common writers write is found at once; everything else comes to the same."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,11 @@ from hypothesis import strategies as st
 from tests.data.tars import Bytes, Form, make_tar
 
 from atdata.data.headers import find_members, plain_members
+from atdata.data.reader import read_samples
 from atdata.data.tar import walk
+from atdata.data.writer import ShardWriter
+from atdata.errors import ShardError
+from atdata.storage.file import FileStore
 
 
 @pytest.mark.parametrize("form", ["ustar", "gnu", "mtime"])
@@ -50,3 +56,17 @@ def test_a_buffer_that_stops_anywhere(blocks: int, form: Form) -> None:
     assert found.members.sizes.tolist() == [700] * len(whole)
     assert found.end == (whole[-1].offset + 1024 if whole else 0)
     assert not found.finished
+
+
+def test_an_error_says_at_which_byte_of_the_shard(tmp_path: Path) -> None:
+    """Counted from the start of the tar, whichever block and header it is in."""
+    path = tmp_path / "s.tar"
+    with ShardWriter(path) as writer:
+        for i in range(4):
+            writer.write({"txt": f"sample {i}"})
+    content = bytearray(path.read_bytes())
+    content[2048 + 150] ^= 1
+    path.write_bytes(content)
+
+    with pytest.raises(ShardError, match=r"s\.tar: byte 2,048: .*wrong checksum"):
+        list(read_samples(FileStore(), [str(path)], dict))

@@ -163,14 +163,10 @@ def _walk_on(plain: Members, end: int, *, shard: str, position: int, at_end: boo
     walked: list[Member] = []
     zeros = None
     try:
-        walked.extend(walk(rest, shard=shard))
+        walked.extend(walk(rest, shard=shard, before=position + end))
         zeros = end + rest.position - BLOCK
     except _NoMoreBytes:
         pass
-    except ShardError as error:
-        if position + end == 0:
-            raise
-        raise ShardError(f"after byte {position + end:,} of the tar: {error}") from error
     members = _append(plain, walked, end)
     if walked:
         last = walked[-1]

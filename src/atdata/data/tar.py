@@ -180,7 +180,7 @@ class Member:
     data: bytes = b""
 
 
-def walk(stream: Stream, *, shard: str = "", data: bool = False) -> Iterator[Member]:
+def walk(stream: Stream, *, shard: str = "", data: bool = False, before: int = 0) -> Iterator[Member]:
     """The regular files of a tar, one after another, up to the first block of zeros.
 
     Directories, links, devices and FIFOs are passed over. Memory is one buffer of 1 MiB, and one member when its data
@@ -189,6 +189,7 @@ def walk(stream: Stream, *, shard: str = "", data: bool = False) -> Iterator[Mem
     Args:
         shard: Name of the shard, for errors.
         data: Whether members carry their data.
+        before: Bytes of the tar that stand before the stream, for errors.
 
     Raises:
         ShardError: The bytes are no tar, stop before its end, or have a sparse member.
@@ -215,7 +216,7 @@ def walk(stream: Stream, *, shard: str = "", data: bool = False) -> Iterator[Mem
                 continue
             name, size = _resolve(header, extended)
         except ShardError as error:
-            raise ShardError(f"byte {at:,}: {error}", shard=shard) from error
+            raise ShardError(f"byte {before + at:,}: {error}", shard=shard) from error
         if header.kind not in _NO_DATA:
             member = Member(name, start, reader.position, size)
             wanted = header.is_regular and data
