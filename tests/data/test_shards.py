@@ -90,6 +90,7 @@ def test_few_shards_are_held_open(tmp_path: Path) -> None:
     for number in range(300):
         write_samples([Number(number)], str(tmp_path / f"{number}-%d.tar"))
         paths.append(str(tmp_path / f"{number}-0.tar"))
+    gc.collect()  # what other tests have left open
     before = open_files()
     shards = Shards(FileStore(), paths)
 

@@ -1,8 +1,8 @@
 """Random access: samples of a shard by their numbers.
 
 Where the samples lie is told by the shard's index (`atdata.data.index`), which is read once; a shard without one is
-scanned once. What is kept of either is 4 bytes a sample, or 8 where keys are not the counted ones. A compressed shard
-has no ranges: it is unpacked once into a temporary file, which the limits of `atdata.data.compression` bound. Bytes
+scanned once. What is kept is 4 bytes a sample, 8 where keys are not the counted ones, 12 after a scan. A compressed
+shard has no ranges: it is unpacked once into a temporary file, which the limits of `atdata.data.compression` bound. Bytes
 come from `atdata.data.ranges`; samples of many shards at once are `atdata.data.take`, reading in order is
 `atdata.data.reader`.
 """
@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 from atdata.data.blocks import Block
 from atdata.data.columns import rows_of
 from atdata.data.compression import decompressed, is_compressed
-from atdata.data.decoders import Decoder, MsgpackDecoder, decoder_of, untyped_sample
+from atdata.data.decoded import Decoder
+from atdata.data.decoders import MsgpackDecoder, decoder_of
 from atdata.data.headers import find_members
-from atdata.data.index import CountedKeys, counted_key, read_index
+from atdata.data.index import CountedKeys, ShardIndex, counted_key, read_index
+from atdata.data.member_decoder import untyped_sample
 from atdata.data.members import samples_in
 from atdata.data.memory import Memory
 from atdata.data.ranges import CheckedRanges, Ranges, StoreRanges
@@ -86,13 +88,21 @@ def _checksum(key: str) -> int:
     return crc32(key.encode("utf-8", "surrogateescape"))
 
 
-def _places(keys: Sequence[str], starts: NDArray[np.int64], stops: NDArray[np.int64]) -> Places:
-    large = len(stops) > 0 and int(stops[-1]) // BLOCK >= 1 << 32
-    units: type[np.unsignedinteger[Any]] = np.uint64 if large else np.uint32
-    first, last = (starts // BLOCK).astype(units), (stops // BLOCK).astype(units)
-    if isinstance(keys, CountedKeys):
-        return Places(first, last, keys.shard)
-    return Places(first, last, None, np.fromiter(map(_checksum, keys), np.uint32, len(keys)))
+def _in_blocks(offsets: NDArray[np.int64]) -> NDArray[np.unsignedinteger[Any]]:
+    """Offsets in bytes, increasing, in units of 512 bytes."""
+    large = len(offsets) > 0 and int(offsets[-1]) // BLOCK >= 1 << 32
+    return (offsets // BLOCK).astype(np.uint64 if large else np.uint32)
+
+
+def _indexed(index: ShardIndex) -> Places:
+    offsets = _in_blocks(index.offsets)
+    if isinstance(index.keys, CountedKeys):
+        return Places(offsets[:-1], offsets[1:], index.keys.shard)
+    return Places(offsets[:-1], offsets[1:], None, _checksums(index.keys))
+
+
+def _checksums(keys: Sequence[str]) -> NDArray[np.uint32]:
+    return np.fromiter(map(_checksum, keys), np.uint32, len(keys))
 
 
 class Decoders:
@@ -275,7 +285,7 @@ class ShardAccess:
             return _scanned(store, path), ranges
         if expected is not None:
             ranges = CheckedRanges(ranges, index, memory=self._memory, shard=self._path)
-        return _places(index.keys, index.offsets[:-1], index.offsets[1:]), ranges
+        return _indexed(index), ranges
 
     def _decode(self, data: NDArray[np.uint8], numbers: list[int], sample_type: type[T]) -> list[T]:
         """The samples in tar bytes that are theirs, one after another, checked against what the index says of them."""
@@ -323,7 +333,8 @@ def _scanned(store: Store, path: str) -> Places:
             keys.append(key)
             starts.append(block.position + int(members.starts[first]))
             stops.append(block.position + int(members.headers[last]) + BLOCK + size + padding(size))
-    return _places(keys, np.array(starts, np.int64), np.array(stops, np.int64))
+    begins, ends = _in_blocks(np.array(starts, np.int64)), _in_blocks(np.array(stops, np.int64))
+    return Places(begins, ends, None, _checksums(keys))
 
 
 def _unpack(store: Store, path: str) -> IO[bytes]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _MAX_FILES = 128  # kept open at a time, two descriptors each: a quarter of what a process mostly may open
 _MOST_ASKED = 4096  # shards elsewhere whose ends are read to find out whether they have an index
 _ASKED_AT_ONCE = 16
-_MAX_PLACES = 16 << 20  # samples whose places are kept, of 4 to 8 bytes each
+_MAX_PLACES = 16 << 20  # samples whose places are kept, of 4 to 12 bytes each
 
 
 class Shards:
