@@ -127,8 +127,8 @@ def rows(count: int) -> Iterator[Row]:
     rng = np.random.default_rng(0)
     floats = rng.normal(size=(count, 5)).tolist()
     numbers = rng.integers(0, 10 ** rng.integers(1, 10, (count, 3))).tolist()
-    for number, (some, others) in enumerate(zip(floats, numbers, strict=True)):
-        yield Row(*some, *others, f"word{number % 1000}", f"name {number:07d}")
+    for number, ((a, b, c, d, e), (f, g, h)) in enumerate(zip(floats, numbers, strict=True)):
+        yield Row(a, b, c, d, e, f, g, h, f"word{number % 1000}", f"name {number:07d}")
 
 
 MAKERS: dict[str, Callable[[int], Iterator[Any]]] = {

@@ -1,4 +1,4 @@
-"""What every test may use: a real network (``network``), an IPFS gateway (``ipfs``), a local repository (``client``)."""
+"""What every test may use: a network (``network``), an IPFS gateway (``ipfs``), a local repository (``client``)."""
 
 from hypothesis import settings
 

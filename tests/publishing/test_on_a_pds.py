@@ -356,3 +356,14 @@ def test_a_session_that_ends_in_the_middle_loses_nothing(
             publisher.publish_dataset(large, "Ended", sample_type=Digit)
 
     assert "of 5 blobs are uploaded" in " ".join(caught.value.__notes__)
+
+
+def test_paths_of_this_machine_are_not_published(account: Account, large: list[WrittenShard]) -> None:
+    """Nobody else could read them, and everybody would see them."""
+    client = logged_in(account)
+
+    with pytest.raises(RefusedError, match="file-url"):
+        DatasetPublisher(client).publish_dataset([shard.path for shard in large], "Private", storage="url")
+
+    assert client.repository is not None
+    assert list(client.repository.list_records(DATASET)) == []

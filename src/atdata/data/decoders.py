@@ -1,13 +1,11 @@
 """Blocks into columns: the samples of a block, field by field.
 
-One decoder for each of the two ways in which a sample lies in a shard. Both hand out arrays that are writable, aligned
-and share no bytes. Blocks are `atdata.data.blocks`, columns of equal layout `atdata.data.columns`, single values
-`atdata.data.codec`; the order of shards and blocks is `atdata.data.reader`.
+`decoder_of` chooses between the two ways in which a sample lies in a shard: one ``.msgpack`` member, which is read
+here, or several members (`atdata.data.member_decoder`). Blocks are `atdata.data.blocks`, columns of equal layout
+`atdata.data.columns`, single values `atdata.data.codec`; the order of shards and blocks is `atdata.data.reader`.
 """
 
-import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -15,16 +13,16 @@ from numpy.typing import NDArray
 
 from atdata.data.blocks import Block
 from atdata.data.buffers import Buffers
-from atdata.data.codec import decode_member, decode_msgpack
+from atdata.data.codec import decode_msgpack
 from atdata.data.columns import Column, Layout, rows_of
-from atdata.data.fields import Field, fields_of, is_multi_member, view_fields
-from atdata.data.members import equal_samples, msgpack_members, samples_in
+from atdata.data.decoded import Decoded, Decoder, defaults_of, own_array, transposed, until_error
+from atdata.data.fields import fields_of, is_multi_member
+from atdata.data.member_decoder import MemberDecoder
+from atdata.data.members import msgpack_members
 from atdata.data.npy import decode_array
 from atdata.data.tar import BLOCK, split_name
 from atdata.data.walks import walk_columns
-from atdata.errors import AtdataError, LimitError, SchemaMismatchError, ShardError
-
-S = TypeVar("S")
+from atdata.errors import AtdataError, SchemaMismatchError, ShardError
 
 _Part: TypeAlias = tuple[NDArray[np.int64], list[Column]]  # some samples of a block, by number, and their fields
 
@@ -33,87 +31,13 @@ _MIN_ROWS = 32  # the same where they have several, or go the walk
 _MAX_LAYOUTS = 8  # layouts that are remembered, the one learnt last first
 
 
-class Decoded:
-    """What a decoder makes of the samples of a block, up to the first that does not decode.
-
-    Args:
-        columns: The fields in declared order, one column each; or
-        rows: The samples one by one, each with its values in that order.
-        error: Why the sample after them does not decode; None when all do.
-    """
-
-    def __init__(
-        self,
-        columns: list[Column] | None = None,
-        *,
-        rows: list[tuple[Any, ...]] | None = None,
-        error: AtdataError | None = None,
-    ) -> None:
-        self._columns = columns
-        self._rows = rows
-        self.error = error
-
-    def __len__(self) -> int:
-        return len(self._rows or []) if self._columns is None else len(self._columns[0])
-
-    @property
-    def columns(self) -> list[Column]:
-        """The fields in declared order."""
-        return _transposed(self._rows or []) if self._columns is None else self._columns
-
-    def rows(self) -> Iterable[tuple[Any, ...]]:
-        """The values of each sample, in the order of the fields."""
-        return zip(*map(rows_of, self._columns or []), strict=True) if self._rows is None else self._rows
-
-
-class Decoder(Protocol):
-    """Reads the samples of one type."""
-
-    def count(self, block: Block) -> int:
-        """The number of samples of a block."""
-        ...
-
-    def decode(self, block: Block, skip: int = 0, *, one_by_one: bool = False) -> Decoded:
-        """The samples of a block but the first ``skip``.
-
-        Args:
-            one_by_one: The caller wants the samples and not columns; the result is the same, the faster way another.
-        """
-        ...
-
-
-def decoder_of(sample_type: type) -> Decoder:
-    """The decoder for a sample type.
-
-    Raises:
-        SchemaMismatchError: It cannot be a sample type.
-    """
-    return MemberDecoder(sample_type) if is_multi_member(sample_type) else MsgpackDecoder(sample_type)
-
-
-def _defaults(sample_type: type) -> Mapping[str, Callable[[], Any]]:
-    """What makes the value of a field that a sample lacks."""
-    made: dict[str, Callable[[], Any]] = {}
-    for field in dataclasses.fields(sample_type):
-        if field.default_factory is not dataclasses.MISSING:
-            made[field.name] = field.default_factory
-        elif field.default is not dataclasses.MISSING:
-            made[field.name] = lambda value=field.default: value  # type: ignore[misc]  # binds the value of now
-    return made
-
-
-def own_array(array: NDArray[Any]) -> NDArray[Any]:
-    """The array itself, or a copy when it is read-only or not aligned."""
-    return array if array.flags.behaved else array.copy("K")
-
-
 class MsgpackDecoder:
     """Reads samples that are one ``.msgpack`` member each. Remembers the layouts that it has met."""
 
     def __init__(self, sample_type: type) -> None:
         self._type = sample_type
         self._fields = fields_of(sample_type)
-        self._defaults = _defaults(sample_type)
+        self._defaults = defaults_of(sample_type)
         self._layouts: list[Layout] = []
         self._buffers = Buffers()
         self._arrays = [number for number, field in enumerate(self._fields) if field.kind == "ndarray"]
@@ -179,7 +103,7 @@ class MsgpackDecoder:
             rest = rest[: len(rows)]
             parts = [_before(count, part) for part in parts]
         if rows:
-            parts.append((rest, _transposed(rows)))
+            parts.append((rest, transposed(rows)))
         return Decoded(_merged(parts, count, len(self._fields)), error=error)
 
     def _rows(
@@ -195,7 +119,7 @@ class MsgpackDecoder:
                 pass  # one of them needs a closer look
             else:
                 return list(map(msgspec.structs.astuple, structs)), None
-        return _until_error(lambda number: self._row(block, number), numbers.tolist())
+        return until_error(lambda number: self._row(block, number), numbers.tolist())
 
     def _by_layout(
         self, block: Block, starts: NDArray[np.int64], sizes: NDArray[np.int64], parts: list[_Part]
@@ -276,127 +200,6 @@ class MsgpackDecoder:
         return row
 
 
-class MemberDecoder:
-    """Reads samples whose fields are members of their own."""
-
-    def __init__(self, sample_type: type) -> None:
-        self._fields = fields_of(sample_type)
-        self._defaults = _defaults(sample_type)
-        self._views = view_fields(sample_type)
-
-    def count(self, block: Block) -> int:
-        """The number of samples of a block."""
-        extensions = equal_samples(block.members)
-        if extensions:
-            return len(block.members) // len(extensions)
-        return sum(1 for _ in samples_in(block.members, shard=block.shard))
-
-    def decode(self, block: Block, skip: int = 0, *, one_by_one: bool = False) -> Decoded:
-        """The samples of a block but the first ``skip``."""
-        extensions = equal_samples(block.members)
-        if extensions:
-            try:
-                return Decoded([self._column(block, field, extensions, skip) for field in self._fields])
-            except (_NoColumn, AtdataError, ValueError, RecursionError):
-                pass  # one by one, which says what is wrong with which sample
-        samples = list(samples_in(block.members, shard=block.shard))[skip:]
-        rows, error = _until_error(lambda sample: self._row(block, *sample), samples)
-        return Decoded(rows=rows, error=error)
-
-    def _column(self, block: Block, field: Field, extensions: Sequence[str], skip: int) -> list[Any]:
-        """One field of samples that all have the same members."""
-        count = len(block.members) // len(extensions) - skip
-        extension = next((name for name in field.extensions if name in extensions), None)
-        if extension is None:
-            if field.name in self._defaults:
-                make = self._defaults[field.name]
-                return [make() for _ in range(count)]
-            if field.optional:
-                return [None] * count
-            raise _NoColumn
-        members = slice(skip * len(extensions) + extensions.index(extension), None, len(extensions))
-        starts = block.members.headers[members] + BLOCK
-        stops = starts + block.members.sizes[members]
-        data = block.members.buffer.data
-        payloads = [data[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
-        if field.name in self._views:
-            return payloads
-        if field.kind == "bytes":
-            return list(map(bytes, payloads))
-        return [_own(decode_member(extension, payload, field)) for payload in payloads]
-
-    def _row(self, block: Block, key: str, by_extension: Mapping[str, int]) -> tuple[Any, ...]:
-        row: list[Any] = []
-        for field in self._fields:
-            extension = next((name for name in field.extensions if name in by_extension), None)
-            if extension is not None:
-                payload = block.payload(by_extension[extension])
-                if field.name in self._views:
-                    row.append(payload)
-                else:
-                    row.append(_decode_member(extension, payload, field, key=key, shard=block.shard))
-            elif field.name in self._defaults:
-                row.append(self._defaults[field.name]())
-            elif field.optional:
-                row.append(None)
-            else:
-                wanted = " or ".join(f".{name}" for name in field.extensions)
-                there = ", ".join(f".{name}" for name in by_extension)
-                raise ShardError(
-                    f"sample {key!r} has no member {wanted} for the field {field.name!r}, only {there}",
-                    shard=block.shard,
-                )
-        return tuple(row)
-
-
-class _NoColumn(Exception):
-    """A field that the samples do not have."""
-
-
-def _own(value: Any) -> Any:
-    return own_array(value) if isinstance(value, np.ndarray) else value
-
-
-def _decode_member(extension: str, data: memoryview, field: Field | None, *, key: str, shard: str) -> Any:
-    """The value of one member; errors name the sample and the shard."""
-    try:
-        return _own(decode_member(extension, data, field))
-    except ShardError as error:
-        raise ShardError(f"sample {key!r}: {error}", shard=shard) from error
-    except LimitError as error:
-        raise LimitError(f"{shard}: sample {key!r}: {error}", limit=error.limit) from error
-
-
-def untyped_sample(key: str, members: Mapping[str, memoryview], *, shard: str) -> dict[str, Any]:
-    """A sample without a type: its key as ``__key__``, and each member decoded by its extension.
-
-    Raises:
-        ShardError: A member is not what its extension says; the message names the sample and the shard.
-        LimitError: A picture is too large.
-    """
-    sample: dict[str, Any] = {"__key__": key}
-    for extension, data in members.items():
-        sample[extension] = _decode_member(extension, data, None, key=key, shard=shard)
-    return sample
-
-
-def _until_error(
-    decode: Callable[[S], tuple[Any, ...]], samples: Iterable[S]
-) -> tuple[list[tuple[Any, ...]], AtdataError | None]:
-    """The values of the samples up to the first that does not decode, and its error."""
-    rows = []
-    for sample in samples:
-        try:
-            rows.append(decode(sample))
-        except AtdataError as error:
-            return rows, error
-    return rows, None
-
-
-def _transposed(rows: list[tuple[Any, ...]]) -> list[Column]:
-    return [list(column) for column in zip(*rows, strict=True)]
-
-
 def _before(stop: int, part: _Part) -> _Part:
     """What of a part belongs to samples before the number ``stop``."""
     rows, columns = part
@@ -417,3 +220,12 @@ def _merged(parts: list[_Part], count: int, width: int) -> list[Column]:
             for place, value in zip(places, rows_of(column), strict=True):
                 target[place] = value
     return list(merged)
+
+
+def decoder_of(sample_type: type) -> Decoder:
+    """The decoder for a sample type.
+
+    Raises:
+        SchemaMismatchError: It cannot be a sample type.
+    """
+    return MemberDecoder(sample_type) if is_multi_member(sample_type) else MsgpackDecoder(sample_type)

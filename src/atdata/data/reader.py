@@ -21,7 +21,9 @@ from atdata.data.blocks import BLOCK_BYTES, Block, read_blocks
 from atdata.data.buffers import Buffers
 from atdata.data.columns import Column
 from atdata.data.compression import decompressed
-from atdata.data.decoders import Decoded, decoder_of, untyped_sample
+from atdata.data.decoded import Decoded
+from atdata.data.decoders import decoder_of
+from atdata.data.member_decoder import untyped_sample
 from atdata.data.members import samples_in
 from atdata.storage.base import Store
 

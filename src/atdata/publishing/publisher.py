@@ -202,6 +202,12 @@ class DatasetPublisher:
                 options.to, given, transport=self._client.transport, is_local=self._client.is_local
             )
             options = dataclasses.replace(options, urls=destination.storage.urls)
+        if given.is_local and options.storage == "url" and not options.urls and not self._client.is_local:
+            raise RefusedError(
+                "nobody else can read files of this machine, and the record would tell their paths: say where others "
+                "find the shards (urls=, --url), or upload them (storage='blobs', --storage blobs; to=, --to)",
+                rule="file-url",
+            )
         if given.sample_type is None and given.is_local and options.infer_schema:
             options.announce("nobody has said what a sample is: reading all of them to find out")
             given = dataclasses.replace(given, sample_type=inferred_type(given, record.name))
