@@ -2,8 +2,8 @@
 
 Where the samples lie is told by the shard's index (`atdata.data.index`), which is read once; a shard without one is
 scanned once. What is kept is 4 bytes a sample, 8 where keys are not the counted ones, 12 after a scan. A compressed
-shard has no ranges: it is unpacked once into a temporary file, which the limits of `atdata.data.compression` bound. Bytes
-come from `atdata.data.ranges`; samples of many shards at once are `atdata.data.take`, reading in order is
+shard has no ranges: it is unpacked once into a temporary file, which the limits of `atdata.data.compression` bound.
+Bytes come from `atdata.data.ranges`; samples of many shards at once are `atdata.data.take`, reading in order is
 `atdata.data.reader`.
 """
 
