@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,7 +22,13 @@ from tests.network.plugin import Account
 
 from atdata.data.writer import WrittenShard, write_samples
 
-ATDATA = [sys.executable, "-c", "from atdata.cli.main import main; main()"]
+# Where the tests run in the background of a shell, their children inherit that Ctrl-C is ignored.
+ATDATA = [
+    sys.executable,
+    "-c",
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from atdata.cli.main import main; main()",
+]
+_UNDER_WAY = 50_000  # bytes; more than all requests that come before the first blob
 LONGEST = 300  # seconds that one run of the command may take
 
 
@@ -49,6 +56,7 @@ class Outcome:
         size: Bytes of all shards.
         sent: Bytes that were sent, requests and all.
         seconds: From the first start to the last end.
+        sending: The same, from when the last run had its first blob on its way.
     """
 
     uri: str
@@ -57,6 +65,7 @@ class Outcome:
     size: int
     sent: int
     seconds: float
+    sending: float
 
 
 def write_noise(folder: Path, *, shards: int, shard_bytes: int, samples: int = 2) -> list[WrittenShard]:
@@ -105,13 +114,13 @@ def publish_under_kills(
     Args:
         victim: Who is killed.
         kills: How often, unless the publish is complete before.
-        longest: Seconds; the time from a start (of the client, or of the PDS) to the kill is random up to this.
+        longest: Seconds; the time from when blobs are on their way (again) to the kill is random up to this.
         rng: Chooses the moments.
     """
     home.mkdir(parents=True)
     env = environment(server, plc, account, home)
     names = [str(shard.path) for shard in shards]
-    command = [*ATDATA, "publish", *names, "--name", "Noise", "--storage", "blobs"]
+    command = [*ATDATA, "publish", *names, "--name", "Noise", "--storage", "blobs", "--no-schema"]
     done_kills = runs = 0
     with CountingForwarder(server.pds.url) as forwarder:
         login(env, account, forwarder.url)
@@ -120,6 +129,7 @@ def publish_under_kills(
         while True:
             process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             runs += 1
+            under_way = _wait_for(forwarder, process)
             while process.poll() is None and done_kills < kills:
                 try:
                     process.wait(rng.uniform(0, longest))
@@ -131,9 +141,21 @@ def publish_under_kills(
                     else:
                         server.end(kill=True)
                         server.start()
+                        _wait_for(forwarder, process)
             out, err = process.communicate(timeout=LONGEST)
-            if process.returncode == 0:
+            # Killed when all was done and said: nobody would run it again. A journal that is left is gone on with.
+            if process.returncode == 0 or (out and not any((home / "data" / "publishing").iterdir())):
                 seconds, sent = time.perf_counter() - started, forwarder.sent - before
                 size = sum(shard.shard.bytes or 0 for shard in shards)
-                return Outcome(out.strip(), done_kills, runs, size, sent, seconds)
+                return Outcome(out.strip(), done_kills, runs, size, sent, seconds, time.perf_counter() - under_way)
             assert (victim, process.returncode) == ("client", -9), err
+
+
+def _wait_for(forwarder: CountingForwarder, process: "subprocess.Popen[str]") -> float:
+    """Wait until blobs are on their way: before that a kill costs nothing, and would prove nothing."""
+    sent = forwarder.sent + _UNDER_WAY
+    while forwarder.sent < sent:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.002)
+            break
+    return time.perf_counter()

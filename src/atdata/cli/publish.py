@@ -154,12 +154,12 @@ def command(
             announce=bars.say,
         )
         with publisher.prepared(list(sources), described, options, dry_run=dry_run) as prepared:
-            plan = prepared.plan() if dry_run else None
-            uri = "" if dry_run else prepared.publish()
-    if plan is not None:
-        print_json(plan.to_json()) if as_json else print_lines([safe(line) for line in plan.lines()])
-    else:
-        print_json({"uri": uri}) if as_json else click.echo(uri)
+            if dry_run:
+                plan = prepared.plan()
+                print_json(plan.to_json()) if as_json else print_lines([safe(line) for line in plan.lines()])
+            else:
+                uri = prepared.publish()
+                print_json({"uri": uri}) if as_json else click.echo(uri)
 
 
 def _split(text: str) -> tuple[str, int, int]:

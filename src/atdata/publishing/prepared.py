@@ -48,6 +48,7 @@ class Prepared:
         transport: Fetches remote shards.
         options: How it is done.
         destination: The place that the shards are uploaded to; None where they stay, or become blobs.
+        is_complete: Whether `publish` has done all; then who prepared it removes the journal.
     """
 
     uri: AtUri
@@ -59,6 +60,7 @@ class Prepared:
     transport: Transport
     options: Options
     destination: Destination | None = None
+    is_complete: bool = field(default=False, init=False)
     _blobs: int = field(default=0, init=False)
     _spread_before: tuple[DatasetRecord, Spread] | None = field(default=None, init=False)
 
@@ -136,7 +138,7 @@ class Prepared:
         except BaseException as error:
             self._add_how_to_go_on(error)
             raise
-        self.journal.remove()
+        self.is_complete = True
         return str(self.uri)
 
     @property

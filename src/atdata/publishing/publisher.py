@@ -258,6 +258,10 @@ class DatasetPublisher:
             )
             prepared.check()
             yield prepared
+            # Only now: until then the caller may be killed before anybody has seen the AT-URI, and the same publish
+            # must find the same record.
+            if prepared.is_complete:
+                journal.remove()
 
     def publish_schema(self, sample_type: type) -> str:
         """Publish a sample type as a schema record. Where the repository has an equal one, nothing is written.
