@@ -160,19 +160,19 @@ def _kills(server: FurtherPds, plc: str, work: Path, kills: int, seed: int) -> l
             plc,
             account,
             shards,
-            work / victim,
+            work / f"killed-{victim}",
             victim=victim,
             kills=kills,
-            longest=1.2 + 2 * plain.seconds / kills,  # so that the kills are spread over the whole
+            longest=2 * plain.sending / kills,  # so that the kills are spread over the whole
             rng=rng,
         )
-        os.environ.update(environment(server, plc, account, work / victim))
+        os.environ.update(environment(server, plc, account, work / f"killed-{victim}"))
         client = atdata.Client.anonymous()
         records = list(atdata.DatasetLoader(client).list_datasets(account.did))
         samples = sum(1 for _ in atdata.load(done.uri, client=client))
         twice = 100 * (done.sent - plain.sent) / done.size
         figures += [
-            Figure(f"{victim} killed", done.kills, "times"),
+            Figure(f"{victim} killed, with blobs on their way", done.kills, "times", least=kills),
             Figure(f"{victim} killed: records beyond one", len(records) - 1, "", 0),
             Figure(f"{victim} killed: samples missing", 2 * KILLED_BLOBS - samples, "", 0),
             Figure(f"{victim} killed: sent twice", twice, "%", MOST_TWICE),

@@ -269,7 +269,7 @@ def test_kill_9(
     home = tmp_path / "killed"
 
     done = publish_under_kills(
-        small_pds, network.plc, account, shards, home, victim=victim, kills=kills, longest=1.0, rng=random.Random(5)
+        small_pds, network.plc, account, shards, home, victim=victim, kills=kills, longest=0.2, rng=random.Random(5)
     )
 
     client = Client.anonymous()
