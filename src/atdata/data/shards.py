@@ -62,6 +62,7 @@ class Shards:
         self._borders: list[int] | None = None
         self._borders_array: NDArray[np.int64] | None = None
         self._local: bool | None = None
+        self._fingerprint: str | None = None
         self._open_nothing()
 
     def _open_nothing(self) -> None:
@@ -254,7 +255,12 @@ class Shards:
 
     def fingerprint(self) -> str:
         """What tells this dataset from another (`atdata.data.order.fingerprint`). Looks at the size of local files."""
-        return fingerprint_of_all(fingerprint(self._facts(number), path) for number, path in enumerate(self.paths))
+        if self._fingerprint is not None:
+            return self._fingerprint
+        whole = fingerprint_of_all(fingerprint(self._facts(number), path) for number, path in enumerate(self.paths))
+        if self.facts is not None:  # files may change, facts do not
+            self._fingerprint = whole
+        return whole
 
     def _facts(self, number: int) -> Shard:
         if self.facts is not None:
