@@ -13,7 +13,7 @@ import pytest
 from tests.local_client import DATASET, LIST, Digit
 from tests.network.further import FurtherPds
 from tests.network.plugin import Account, Network
-from tests.publishing.kills import ATDATA, environment, login, publish_under_kills, write_noise
+from tests.publishing.kills import ATDATA, Noise, environment, login, publish_under_kills, write_noise
 from tests.publishing.proxy import Answer, PdsProxy, failure
 
 import atdata.atproto.manifest
@@ -274,14 +274,9 @@ def test_kill_9(
 
     client = Client.anonymous()
     assert [str(record.uri) for record in client.list_records(parse_at_uri(done.uri).authority, DATASET)] == [done.uri]  # type: ignore[arg-type]  # a DID
-    assert sorted(sample["number"] for sample in _dicts(done.uri, client)) == list(range(80))
+    assert [sample.number for sample in load(done.uri, Noise, client=client)] == list(range(80))
     assert done.sent < 2 * done.size
     assert list((home / "data" / "publishing").iterdir()) == []
-
-
-def _dicts(uri: str, client: Client) -> Iterator[dict[str, Any]]:
-    for sample in load(uri, client=client):
-        yield sample if isinstance(sample, dict) else vars(sample)
 
 
 def test_ctrl_c_leaves_one_sentence(
