@@ -36,6 +36,7 @@ def chain(publisher: DatasetPublisher, shards: list[WrittenShard]) -> list[str]:
         previous=second,
         sample_type=Digit,
         storage="url",
+        urls="https://example.com/digits-{000000..000003}.tar",
     )
     return [first, second, third]
 
