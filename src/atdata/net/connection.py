@@ -59,7 +59,11 @@ def _connect(connection: HTTPConnection, policy: Policy) -> socket.socket:
         except OSError as error:
             failure = error
             continue
-        peer = str(sock.getpeername()[0])
+        try:
+            peer = str(sock.getpeername()[0])
+        except OSError:  # reset by the peer already, so there is nobody to check
+            sock.close()
+            raise
         if reason := refusal(peer, allow_private=allowed):
             sock.close()
             raise _refused(host, peer, reason)
